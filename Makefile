@@ -1,0 +1,93 @@
+# isinit: build, show, test, install. `make help` lists what there is.
+
+# The binary is static, so that one file runs in every container, initramfs and distribution.
+TARGET     ?= x86_64-unknown-linux-musl
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+BIN        := $(TARGET_DIR)/$(TARGET)/release/isinit
+PAGES      := docs/isinit.8 docs/isinittab.5 docs/isinit-protocol.7
+
+# The promise of the project, kept by `make test`: this many bytes, with everything in it.
+BIN_MAX_BYTES := 524288
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+SBINDIR := $(DESTDIR)$(PREFIX)/sbin
+MANDIR  := $(DESTDIR)$(PREFIX)/share/man
+
+heading = @printf '\n== %s\n' '$(1)'
+
+.DEFAULT_GOAL := build
+.PHONY: build demo test sim doc install clean help \
+        needs-build needs-test format lint size tests doctests manpages
+# The steps of `make test` are a sequence to be read, also under -j; cargo is parallel by itself.
+.NOTPARALLEL:
+
+build: needs-build ## the static release binary (this is what `make` alone does)
+	cargo build --release --bin isinit --target $(TARGET)
+
+demo: build ## a plan, a switch, a respawn, a failed test and a graceful stop, before your eyes
+	sh examples/demo.sh $(BIN)
+
+test: needs-test format lint build size doctests tests manpages ## everything that has to be true before a change is taken
+	$(call heading,all is well)
+
+format:
+	$(call heading,format)
+	cargo fmt --check
+
+lint:
+	$(call heading,clippy)
+	cargo clippy --all-targets -- -D warnings
+
+size: build
+	$(call heading,size and linkage of $(notdir $(BIN)))
+	@bytes=$$(stat -c %s $(BIN)); \
+	echo "$$bytes bytes of $(BIN_MAX_BYTES)"; \
+	if [ "$$bytes" -gt $(BIN_MAX_BYTES) ]; then echo "too large" >&2; exit 1; fi; \
+	headers=$$(LC_ALL=C readelf -lW $(BIN)) || exit 1; \
+	if printf '%s\n' "$$headers" | grep -w INTERP; then echo "not static: it asks for an interpreter" >&2; exit 1; fi; \
+	echo "static"
+
+doctests:
+	$(call heading,examples in the documentation)
+	cargo test --doc
+
+tests: build
+	$(call heading,tests)
+	ISINIT_BIN=$(BIN) cargo test --tests
+
+manpages:
+	$(call heading,manual pages)
+	mandoc -T lint -W warning $(PAGES)
+
+sim: needs-build ## the engine against a fake kernel: SEED= to repeat a history, STEPS= for its length
+	ISINIT_SIM_SEED=$(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')) \
+	ISINIT_SIM_STEPS=$(or $(STEPS),10000000) \
+	cargo test --release --lib engine::sim::a_million_steps -- --exact --nocapture
+
+doc: needs-build ## the library's documentation, a broken link being an error
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --lib
+
+# Who installs (root) is often not who builds: what is built already is taken as it is.
+install: ## binary and manual pages, under DESTDIR and PREFIX
+	@test -x $(BIN) || $(MAKE) build
+	install -d $(SBINDIR) $(MANDIR)/man5 $(MANDIR)/man7 $(MANDIR)/man8
+	install -m 0755 $(BIN) $(SBINDIR)/isinit
+	install -m 0644 docs/isinit.8 $(MANDIR)/man8/
+	install -m 0644 docs/isinittab.5 $(MANDIR)/man5/
+	install -m 0644 docs/isinit-protocol.7 $(MANDIR)/man7/
+
+clean: ## what was built
+	cargo clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
+	while IFS='|' read -r name what; do printf 'make %-8s %s\n' "$$name" "$$what"; done
+
+needs-build:
+	@sh .ci/needs build $(TARGET)
+
+needs-test:
+	@sh .ci/needs build $(TARGET)
+	$(call heading,what the tests need)
+	@sh .ci/needs test $(TARGET)

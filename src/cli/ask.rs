@@ -1,0 +1,265 @@
+//! The verbs, carried out: each asks the daemon one thing and shows its answer.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use super::verbs::{Check, Plan, StatusOf, Tell, Verb, Verbs};
+use super::{Common, Problem, Status, json, show};
+use crate::isinittab::Table;
+use crate::wire::client::{Answer, ClientError, Connection};
+
+/// Carries out a verb.
+pub fn verb(common: &Common, verb: Verb) -> Result<(), Problem> {
+    match verb.verb {
+        Verbs::Tell(how) => tell(common, &how),
+        Verbs::Plan(what) => plan(common, &what),
+        Verbs::Check(what) => check(common, &what),
+        Verbs::Status(what) => status(common, &what),
+        Verbs::Watch(how) => watch(common, how.json),
+        Verbs::Start(what) => simple(common, &format!(":start {} wait", word(&what.tag)?)),
+        Verbs::Stop(what) => simple(common, &format!(":stop {} wait", word(&what.tag)?)),
+        Verbs::Restart(what) => simple(common, &format!(":restart {} wait", word(&what.tag)?)),
+        Verbs::Signal(what) => {
+            simple(common, &format!(":signal {} {}", word(&what.signal)?, word(&what.tag)?))
+        }
+    }
+}
+
+/// A name goes over the socket as one word; one that is none would be another request.
+fn word(name: &str) -> Result<&str, Problem> {
+    if name.is_empty() || name.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
+        return Err(Problem::new(
+            Status::Usage,
+            format!("{name:?} is no name: it is empty or has a blank in it"),
+        ));
+    }
+    Ok(name)
+}
+
+fn simple(common: &Common, request: &str) -> Result<(), Problem> {
+    common.connect()?.gather(request.as_bytes())?;
+    Ok(())
+}
+
+/// Reads the table again; the first call of all starts the daemon, which reads it too.
+pub fn reread(common: &Common) -> Result<(), Problem> {
+    talk(&mut common.connect_or_start()?, ":reread", |_| {}).map(drop)
+}
+
+/// Stops everything. Comes back when the daemon has ended.
+pub fn stop_all(common: &Common) -> Result<(), Problem> {
+    let mut connection = common.connect()?;
+    connection.gather(b":stopall wait")?;
+    // The daemon closes the connection as the last thing that it does.
+    match connection.answer() {
+        Err(ClientError::Closed) => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Tells a group its level.
+pub fn tell(common: &Common, how: &Tell) -> Result<(), Problem> {
+    let mut request = format!(":tell {} {}", word(&how.group)?, word(&how.level)?);
+    let wait = how.wait || how.timeout.is_some();
+    let terminal = std::io::stderr().is_terminal();
+    for (option, set) in
+        [(" wait", wait), (" progress", wait), (" revert", how.or_revert), (" force", how.force)]
+    {
+        request.push_str(if set { option } else { "" });
+    }
+    let mut connection = common.connect_or_start()?;
+    connection.set_deadline(how.timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()));
+    let mut progress = show::Progress::new(terminal);
+    let result = talk(&mut connection, &request, |line| progress.waiting(line));
+    progress.end();
+    match result {
+        Ok(verdict) if wait => {
+            show::put(&format!("{} {}: {verdict}\n", how.group, how.level));
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+        Err(problem) if problem.status == Status::TimedOut as i32 => {
+            let waited = progress.last().map_or(String::new(), |what| format!(" (it waits for {what})"));
+            Err(Problem { words: format!("{}{waited}", problem.words), ..problem })
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Asks; gives the lines of the answer to `each`, but what the daemon says of a table is for a person.
+fn talk(connection: &mut Connection, request: &str, mut each: impl FnMut(&str)) -> Result<String, Problem> {
+    connection.ask(request.as_bytes())?;
+    let mut said = String::new();
+    loop {
+        match connection.answer() {
+            Ok(Answer::Line(line)) => match line.strip_prefix("say ") {
+                Some(text) => {
+                    said.push_str(text);
+                    said.push('\n');
+                }
+                None => each(&line),
+            },
+            Ok(Answer::Ok(rest)) => return Ok(rest),
+            Err(error) => {
+                let problem = Problem::from(error);
+                let words =
+                    format!("{said}{}{}", if said.is_empty() { "" } else { "isinit: " }, problem.words);
+                return Err(Problem { words, ..problem });
+            }
+        }
+    }
+}
+
+fn plan(common: &Common, what: &Plan) -> Result<(), Problem> {
+    let request = format!(":plan {} {}", word(&what.group)?, word(&what.level)?);
+    let mut connection = match common.connect() {
+        Ok(connection) => connection,
+        Err(problem) if problem.status == Status::NoDaemon as i32 => return plan_alone(common, what),
+        Err(problem) => return Err(problem),
+    };
+    let mut steps = Vec::new();
+    talk(&mut connection, &request, |line| steps.push(line.to_string()))?;
+    steps.iter().for_each(|step| show::step(step));
+    Ok(())
+}
+
+/// Without a daemon nothing runs: all of the level would be started.
+fn plan_alone(common: &Common, what: &Plan) -> Result<(), Problem> {
+    let table = load(common)?;
+    let (group, level) = (what.group.as_bytes(), what.level.as_bytes());
+    let number = table
+        .find_group(group)
+        .ok_or_else(|| Problem::new(Status::Unknown, format!("the table has no group {}", what.group)))?;
+    if !table.has_level(number, level) {
+        return Err(Problem::new(
+            Status::Unknown,
+            format!("no entry of group {} has level {}", what.group, what.level),
+        ));
+    }
+    eprintln!("isinit: no daemon answers: nothing runs");
+    for entry in table.entries().filter(|entry| entry.group() == number && entry.action().has_process()) {
+        if entry.levels().has(level) {
+            show::step(&format!("start {}", String::from_utf8_lossy(entry.tag())));
+        }
+    }
+    Ok(())
+}
+
+fn load(common: &Common) -> Result<Table, Problem> {
+    let loaded = Table::load(&common.table());
+    loaded.map(|loaded| loaded.table).map_err(|report| Problem::new(Status::Table, report.to_string()))
+}
+
+fn check(common: &Common, what: &Check) -> Result<(), Problem> {
+    let path = what.table.as_ref().map_or_else(|| common.table(), |table| table.into());
+    match Table::load(&path) {
+        Ok(loaded) => {
+            show::report(&loaded.warnings);
+            let (entries, groups) = (loaded.table.len(), loaded.table.groups());
+            let warnings = loaded.warnings.len();
+            show::put(&format!(
+                "{}: {entries} entries in {groups} groups, no errors, {warnings} warnings\n",
+                path.display()
+            ));
+            Ok(())
+        }
+        Err(report) => {
+            show::report(&report);
+            Err(Problem::new(Status::Table, format!("{} cannot be used as it is", path.display())))
+        }
+    }
+}
+
+fn status(common: &Common, what: &StatusOf) -> Result<(), Problem> {
+    let group = match &what.group {
+        Some(group) => format!(" {}", word(group)?),
+        None => String::new(),
+    };
+    let (lines, _) = common.connect()?.gather(format!(":status{group}").as_bytes())?;
+    if what.json {
+        show::put(&status_json(&lines))
+    } else {
+        show::status(&lines)
+    }
+    Ok(())
+}
+
+/// One object: the daemon, and its groups with their entries.
+fn status_json(lines: &[String]) -> String {
+    let mut daemon = String::from("{}");
+    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
+    for line in lines {
+        let mut words = line.split(' ');
+        let kind = words.next().unwrap_or("");
+        let name = |words: &mut std::str::Split<char>| json::string(words.next().unwrap_or(""));
+        match kind {
+            "daemon" => daemon = format!("{{{}}}", json::members(words).join(",")),
+            "group" => {
+                let name = name(&mut words);
+                groups.push((format!("\"name\":{name},{}", json::members(words).join(",")), Vec::new()));
+            }
+            "entry" => {
+                let _group = words.next();
+                let tag = name(&mut words);
+                if let Some((_, entries)) = groups.last_mut() {
+                    entries.push(format!("{{\"tag\":{tag},{}}}", json::members(words).join(",")));
+                }
+            }
+            _ => {}
+        }
+    }
+    let group = |(members, entries): &(String, Vec<String>)| {
+        // "entries" is the list here; how many there are can be seen.
+        let members = members
+            .split(',')
+            .filter(|member| !member.starts_with("\"entries\":"))
+            .collect::<Vec<_>>()
+            .join(",");
+        format!("{{{members},\"entries\":[{}]}}", entries.join(","))
+    };
+    format!(
+        "{{\"daemon\":{daemon},\"groups\":[{}]}}\n",
+        groups.iter().map(group).collect::<Vec<_>>().join(",")
+    )
+}
+
+fn watch(common: &Common, as_json: bool) -> Result<(), Problem> {
+    let mut connection = common.connect()?;
+    connection.ask(b":watch")?;
+    loop {
+        match connection.answer() {
+            Ok(Answer::Line(line)) if as_json => {
+                let words = line.split(' ').skip(1);
+                show::put(&format!("{{{}}}\n", json::members(words).join(",")));
+            }
+            Ok(Answer::Line(line)) => show::change(&line),
+            Ok(Answer::Ok(_)) | Err(ClientError::Closed) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_becomes_one_object() {
+        let lines = [
+            "daemon pid=1 table=/t",
+            "group web state=run level=2 prev=- entries=1 up=1",
+            "entry web ng state=up pid=9 flags=-",
+        ];
+        assert_eq!(
+            status_json(&lines.map(String::from)),
+            "{\"daemon\":{\"pid\":1,\"table\":\"/t\"},\"groups\":[{\"name\":\"web\",\"state\":\"run\",\"level\":\"2\",\
+             \"prev\":null,\"up\":1,\"entries\":[{\"tag\":\"ng\",\"state\":\"up\",\"pid\":9,\"flags\":null}]}]}\n"
+        );
+    }
+
+    #[test]
+    fn a_name_with_a_blank_never_reaches_the_socket() {
+        assert!(word("web 0\n:stopall").is_err() && word("").is_err());
+    }
+}

@@ -1,0 +1,91 @@
+//! Finding the daemon, and starting it where there is none.
+
+use std::path::PathBuf;
+
+use super::{Common, Problem, Status, TABLE};
+use crate::isinittab::Table;
+use crate::supervisor::{self, Config};
+use crate::sys::detach::{Answer, Side, detach};
+use crate::wire::client::{ClientError, Connection};
+
+impl Common {
+    /// The table: `-c`, else /etc/isinittab.
+    pub fn table(&self) -> PathBuf {
+        self.table.clone().unwrap_or_else(|| TABLE.into())
+    }
+
+    /// The socket: `-s`, else that of the daemon that has started us, else what the table says, else the usual.
+    pub fn socket(&self) -> PathBuf {
+        let inherited =
+            || std::env::var_os("ISINIT_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let named = || Table::load(&self.table()).ok()?.table.settings().socket.clone();
+        self.socket.clone().or_else(inherited).or_else(named).unwrap_or_else(|| supervisor::SOCKET.into())
+    }
+
+    /// A daemon that is there.
+    pub fn connect(&self) -> Result<Connection, Problem> {
+        Ok(Connection::open(&self.socket())?)
+    }
+
+    /// A daemon that is there, or is started now.
+    pub fn connect_or_start(&self) -> Result<Connection, Problem> {
+        match Connection::open(&self.socket()) {
+            Err(ClientError::NoDaemon(_)) => self.start(),
+            other => Ok(other?),
+        }
+    }
+
+    fn start(&self) -> Result<Connection, Problem> {
+        // What is wrong with the table is said here, on the terminal of the person who asked.
+        let loaded =
+            Table::load(&self.table()).map_err(|report| Problem::new(Status::Table, report.to_string()))?;
+        let log = loaded.table.settings().log.clone();
+        let socket = self.socket();
+        let side = detach()
+            .map_err(|errno| Problem::new(Status::Failed, format!("cannot fork the daemon: {errno}")))?;
+        match side {
+            Side::Daemon(announce) => {
+                let config = Config {
+                    table: self.table(),
+                    socket: Some(socket),
+                    log: log.is_some(),
+                    announce: Some(announce),
+                };
+                std::process::exit(supervisor::run(config))
+            }
+            Side::Caller(daemon) => match daemon.wait(None) {
+                Ok(Answer::Message(words)) if words.is_empty() || words == b"ready" => {
+                    let where_to = log
+                        .map_or("/dev/null, unless this is a file".into(), |log| log.display().to_string());
+                    eprintln!("isinit: started the daemon; what its processes write goes to {where_to}");
+                    Ok(Connection::open(&socket)?)
+                }
+                // Somebody else was first: then that one is asked.
+                answer => Connection::open(&socket).map_err(|_| {
+                    let words = match answer {
+                        Ok(Answer::Message(words)) => String::from_utf8_lossy(&words).into_owned(),
+                        _ => "the daemon ended before it could answer".into(),
+                    };
+                    Problem::new(Status::NoDaemon, words)
+                }),
+            },
+        }
+    }
+}
+
+/// The daemon itself, in the foreground.
+pub fn foreground(common: &Common) -> i32 {
+    supervisor::run(Config {
+        table: common.table(),
+        socket: common.socket.clone(),
+        log: false,
+        announce: None,
+    })
+}
+
+/// The group of a tell that names none: the table's setting, else the host's name, as IS::Init has it.
+pub fn default_group(common: &Common) -> String {
+    let set = Table::load(&common.table()).ok().and_then(|loaded| loaded.table.settings().group.clone());
+    let name = set.map_or_else(crate::sys::host::hostname, |group| group.to_vec());
+    String::from_utf8_lossy(&name).into_owned()
+}

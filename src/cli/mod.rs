@@ -1,0 +1,220 @@
+//! The commands, and all words that a person reads.
+//!
+//! IS::Init's form, `isinit [GROUP] LEVEL`, has no verb; everything else has one. A level that is spelled like a
+//! verb is reached with `tell`. Exit statuses are those of [`Status`].
+
+mod ask;
+mod daemon;
+mod json;
+mod show;
+mod verbs;
+
+use std::path::PathBuf;
+
+use argh::FromArgs;
+
+use crate::wire::client::ClientError;
+
+/// How a command ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Status {
+    /// It is done.
+    Done = 0,
+    /// The group failed.
+    Failed = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// There is no such group, level or tag.
+    Unknown = 3,
+    /// The table has errors.
+    Table = 4,
+    /// No daemon answers.
+    NoDaemon = 5,
+    /// It is not permitted.
+    NotPermitted = 6,
+    /// It took too long, or another tell has taken its place.
+    TimedOut = 7,
+}
+
+/// Where the table is, when nobody says.
+pub const TABLE: &str = "/etc/isinittab";
+
+const HELP: &str = "\
+isinit: a clusterwide init. One table, one daemon, each resource group at a level.
+
+  isinit [-c TABLE] [-s SOCKET] [[GROUP] LEVEL]
+                        tell a group its level; starts the daemon if none answers.
+                        Without words: read the table again
+  isinit -k             stop everything, end the daemon
+  isinit -d             be the daemon, in the foreground
+
+  isinit tell [--wait] [--timeout S] [--or-revert] [--force] GROUP LEVEL
+  isinit plan GROUP LEVEL      what a tell would stop, keep and start
+  isinit check [TABLE]         all errors and warnings of a table
+  isinit status [--json] [GROUP]
+  isinit watch [--json]        one line for each change
+  isinit start|stop|restart TAG, signal SIGNAL TAG
+
+  isinit web run               start the group web at level run
+  isinit tell --wait web 0     stop it, and come back when it is down
+  isinit check ./isinittab     see what is wrong before it matters
+
+More: isinit VERB --help, isinit(8), isinittab(5).
+";
+
+/// What stands before the verb, or behind it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Common {
+    table: Option<PathBuf>,
+    socket: Option<PathBuf>,
+}
+
+/// The whole program, without the exit. `args` are those behind the program's name.
+pub fn main(program: &str, args: &[String]) -> i32 {
+    let name = program.rsplit('/').next().unwrap_or(program);
+    let later = ["init", "telinit", "poweroff", "reboot", "halt", "runlevel", "tini", "dumb-init"];
+    if later.contains(&name) {
+        return not_yet(name);
+    }
+    match split(args) {
+        Ok((common, rest)) => run(&common, &rest),
+        Err(words) => usage(&words),
+    }
+}
+
+/// Takes `-c` and `-s` out, wherever they stand before a `--`.
+fn split(args: &[String]) -> Result<(Common, Vec<&str>), String> {
+    let (mut common, mut rest) = (Common::default(), Vec::new());
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let place = match arg.as_str() {
+            "-c" | "--table" => &mut common.table,
+            "-s" | "--socket" => &mut common.socket,
+            other => {
+                rest.push(other);
+                continue;
+            }
+        };
+        let value = args.next().ok_or_else(|| format!("{arg} needs a path behind it"))?;
+        // The daemon may be told this from another directory.
+        *place = Some(std::path::absolute(value).unwrap_or_else(|_| value.into()));
+    }
+    Ok((common, rest))
+}
+
+fn run(common: &Common, words: &[&str]) -> i32 {
+    let status = match words {
+        [] if crate::sys::process::is_pid1() => return daemon::foreground(common),
+        [] => ask::reread(common),
+        ["-d"] => return daemon::foreground(common),
+        ["-k"] => ask::stop_all(common),
+        ["-h" | "--help" | "help"] => {
+            show::put(HELP);
+            Ok(())
+        }
+        ["-V" | "--version"] => {
+            show::put(concat!("isinit ", env!("CARGO_PKG_VERSION"), "\n"));
+            Ok(())
+        }
+        [verb, ..] if verbs::LATER.contains(verb) => return not_yet(verb),
+        [verb, rest @ ..] if verbs::NAMES.contains(verb) => return run_verb(common, verb, rest),
+        [option, ..] if option.starts_with('-') => return usage(&format!("there is no option {option}")),
+        [level] => ask::tell(common, &verbs::Tell::bare(daemon::default_group(common), level)),
+        [group, level] => ask::tell(common, &verbs::Tell::bare((*group).into(), level)),
+        _ => return usage("too many words; a tell is GROUP LEVEL"),
+    };
+    end(status)
+}
+
+/// argh reads what is behind a verb; it never ends the process by itself here.
+fn run_verb(common: &Common, verb: &str, rest: &[&str]) -> i32 {
+    match verbs::Verb::from_args(&["isinit"], &[&[verb][..], rest].concat()) {
+        Ok(verb) => end(ask::verb(common, verb)),
+        Err(early) if early.status.is_ok() => {
+            show::put(&early.output);
+            0
+        }
+        Err(early) => usage(early.output.trim_end()),
+    }
+}
+
+fn end(result: Result<(), Problem>) -> i32 {
+    match result {
+        Ok(()) => Status::Done as i32,
+        Err(problem) => {
+            problem.say();
+            problem.status
+        }
+    }
+}
+
+fn usage(words: &str) -> i32 {
+    eprintln!("isinit: {words}\nTry `isinit --help`.");
+    Status::Usage as i32
+}
+
+fn not_yet(what: &str) -> i32 {
+    eprintln!("isinit: `{what}` is not there yet; as a level it is told with `isinit tell GROUP {what}`");
+    Status::Usage as i32
+}
+
+/// Why a command did not do what it was asked to: its words, and its exit status.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: i32,
+    words: String,
+}
+
+impl Problem {
+    fn new(status: Status, words: impl Into<String>) -> Problem {
+        Problem { status: status as i32, words: words.into() }
+    }
+
+    fn say(&self) {
+        let end = if self.words.ends_with('\n') { "" } else { "\n" };
+        let front = if self.words.starts_with("isinit: ") || self.words.contains(": error: ") {
+            ""
+        } else {
+            "isinit: "
+        };
+        eprint!("{front}{}{end}", self.words);
+    }
+}
+
+impl From<ClientError> for Problem {
+    fn from(error: ClientError) -> Problem {
+        Problem { status: i32::from(error.status()), words: error.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_fits_one_screen_and_shows_three_examples() {
+        assert!(HELP.lines().count() <= 24);
+        assert!(HELP.lines().all(|line| line.len() < 80));
+        let examples = ["isinit web run  ", "isinit tell --wait web 0  ", "isinit check ./isinittab  "];
+        assert!(examples.iter().all(|example| HELP.contains(example)));
+    }
+
+    #[test]
+    fn options_may_stand_before_and_behind_the_verb() {
+        let words = ["-c", "/t", "status", "-s", "/s", "web"].map(String::from);
+        let (common, rest) = split(&words).unwrap();
+        assert_eq!((common.table, common.socket), (Some("/t".into()), Some("/s".into())));
+        assert_eq!(rest, ["status", "web"]);
+        assert!(split(&["-c".to_string()]).is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_on_the_command_line_ends_with_2() {
+        for words in [&["--nonsense"][..], &["a", "b", "c"], &["run", "x"], &["tell", "a"], &["-c"]] {
+            let words: Vec<String> = words.iter().map(|word| word.to_string()).collect();
+            assert_eq!(main("isinit", &words), 2, "{words:?}");
+        }
+        assert_eq!(main("/sbin/telinit", &[]), 2);
+    }
+}

@@ -1,0 +1,225 @@
+//! Showing answers: aligned columns and colours on a terminal, plain text in a pipe.
+
+use std::io::{IsTerminal, Write};
+
+use crate::isinittab::{Report, Severity};
+use crate::sys;
+use crate::wire::client::field;
+
+/// Writes to stdout. A reader that has gone (`isinit watch | head`) is not an error worth words.
+pub fn put(text: &str) {
+    let mut out = std::io::stdout().lock();
+    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+fn colours() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn painted(text: &str, state: &str) -> String {
+    let colour = match state {
+        "run" | "up" | "done" | "keep" | "ok" => "32",
+        "fail" | "failed" | "held" | "stuck" | "stop" | "error" => "31",
+        "start" | "starting" | "stopping" | "killing" | "backoff" | "warning" => "33",
+        _ => return text.into(),
+    };
+    if colours() { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.into() }
+}
+
+/// A step of a plan: `stop TAG pid=N`.
+pub fn step(line: &str) {
+    let mut words = line.split(' ');
+    let (verb, tag) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+    let pid =
+        field(line, "pid").filter(|pid| *pid != "0").map_or(String::new(), |pid| format!(" (pid {pid})"));
+    put(&format!("{} {tag}{pid}\n", painted(&format!("{verb:5}"), verb)));
+}
+
+/// What is wrong with a table.
+pub fn report(report: &Report) {
+    if !colours() {
+        return put(&report.to_string());
+    }
+    for diagnostic in report.iter() {
+        let word = if diagnostic.severity == Severity::Error { "error" } else { "warning" };
+        put(&diagnostic.to_string().replacen(
+            &format!(" {word}: "),
+            &format!(" {}: ", painted(word, word)),
+            1,
+        ));
+    }
+}
+
+/// Groups, and under each its entries.
+pub fn status(lines: &[String]) {
+    let rows: Vec<(usize, String, Vec<String>)> = lines.iter().filter_map(|line| row(line)).collect();
+    let width = |column: usize| {
+        let cells =
+            rows.iter().filter(|(indent, _, _)| *indent > 0).filter_map(|(_, _, cells)| cells.get(column));
+        cells.map(String::len).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..5).map(width).collect();
+    for (indent, state, cells) in &rows {
+        let mut text = " ".repeat(*indent);
+        for (column, cell) in cells.iter().enumerate() {
+            let width = if *indent > 0 { widths.get(column).copied().unwrap_or(0) } else { 0 };
+            let padded = format!("{cell:width$}");
+            text.push_str(&if column == 1 { painted(&padded, state) } else { padded });
+            text.push_str("  ");
+        }
+        put(&format!("{}\n", text.trim_end()));
+    }
+    if lines.first().and_then(|line| field(line, "table_ok")) == Some("0") {
+        put("the table on disk has errors; the one in force is kept (isinit check)\n");
+    }
+}
+
+/// Indentation, state and cells of one line.
+fn row(line: &str) -> Option<(usize, String, Vec<String>)> {
+    let mut words = line.split(' ');
+    let kind = words.next()?;
+    let state = field(line, "state").unwrap_or("-").to_string();
+    let age = duration(field(line, "age_ms"));
+    match kind {
+        "group" => {
+            let level = field(line, "level").unwrap_or("-");
+            let cells =
+                vec![words.next()?.into(), state.clone(), format!("level {level}"), format!("for {age}")];
+            Some((0, state, cells))
+        }
+        "entry" => {
+            let tag = words.nth(1)?;
+            let pid = field(line, "pid").filter(|pid| *pid != "0");
+            let pid = pid.map_or(String::new(), |pid| format!("pid {pid}"));
+            Some((2, state.clone(), vec![tag.into(), state, pid, age, remarks(line)]))
+        }
+        _ => None,
+    }
+}
+
+/// What is worth saying of an entry beside its state.
+fn remarks(line: &str) -> String {
+    let mut remarks = Vec::new();
+    match field(line, "restarts") {
+        Some("0") | None => {}
+        Some("1") => remarks.push("1 restart".to_string()),
+        Some(restarts) => remarks.push(format!("{restarts} restarts")),
+    }
+    if let Some(last) = field(line, "last").filter(|last| *last != "none") {
+        remarks.push(last_words(last));
+    }
+    let state = field(line, "state");
+    if let Some(due) = field(line, "due_ms").filter(|due| *due != "-") {
+        let what = if matches!(state, Some("held" | "backoff")) { "next start in" } else { "deadline in" };
+        remarks.push(format!("{what} {}", duration(Some(due))));
+    }
+    if let Some(flags) = field(line, "flags").filter(|flags| *flags != "-") {
+        remarks.push(flags.replace(',', ", "));
+    }
+    remarks.join(", ")
+}
+
+/// How a process ended, in words.
+fn last_words(last: &str) -> String {
+    let mut parts = last.split(':');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some("exit"), Some(status), _) => format!("exit {status}"),
+        (Some("signal"), Some(signal), _) => format!("killed by {signal}"),
+        (Some("fault"), Some(step), Some(errno)) => {
+            let words = errno.parse().map_or("", sys::errno_words);
+            format!("cannot be started ({step}): {}", if words.is_empty() { errno } else { words })
+        }
+        (Some("timeout"), _, _) => "not ready in time".into(),
+        _ => last.into(),
+    }
+}
+
+fn duration(ms: Option<&str>) -> String {
+    let ms: u64 = ms.and_then(|ms| ms.parse().ok()).unwrap_or(0);
+    let seconds = ms / 1_000;
+    match seconds {
+        0 => format!("{ms}ms"),
+        1..=119 => format!("{seconds}s"),
+        120..=7_199 => format!("{}min", seconds / 60),
+        7_200..=172_799 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// One line of `watch`.
+pub fn change(line: &str) {
+    let (group, tag) = (field(line, "group").unwrap_or("-"), field(line, "tag").unwrap_or("-"));
+    let what = field(line, "what").unwrap_or(line);
+    let name = if tag == "-" { group.to_string() } else { format!("{group}/{tag}") };
+    let mut text = format!("{name}: {}", painted(what, what));
+    if let Some(level) = field(line, "level") {
+        text.push_str(&format!(" at level {level}"));
+    }
+    if let Some(pid) = field(line, "pid").filter(|pid| *pid != "0") {
+        text.push_str(&format!(" pid {pid}"));
+    }
+    if let Some(last) = field(line, "last").filter(|last| *last != "none" && what != "started") {
+        text.push_str(&format!(" ({})", last_words(last)));
+    }
+    put(&format!("{text}\n"));
+}
+
+/// What a `tell --wait` is waiting for, in one line of the terminal that is written over and over.
+pub struct Progress {
+    terminal: bool,
+    shown: bool,
+    last: Option<String>,
+}
+
+impl Progress {
+    /// Nothing shown yet.
+    pub fn new(terminal: bool) -> Progress {
+        Progress { terminal, shown: false, last: None }
+    }
+
+    /// The daemon waits for something else now: `waiting GROUP TAG why=... age_ms=...`.
+    pub fn waiting(&mut self, line: &str) {
+        let tag = line.split(' ').nth(2).unwrap_or("?");
+        let why = match field(line, "why") {
+            Some("stop") => "to stop",
+            Some("ready") => "to be ready",
+            Some("test") => "to have tested",
+            _ => "to end",
+        };
+        let what = format!("{tag} {why}, for {}", duration(field(line, "age_ms")));
+        if self.terminal {
+            eprint!("\r\x1b[Kwaiting for {what}");
+            self.shown = true;
+        }
+        self.last = Some(what);
+    }
+
+    /// The line is not needed any more.
+    pub fn end(&mut self) {
+        if self.shown {
+            eprint!("\r\x1b[K");
+        }
+    }
+
+    /// What was waited for last.
+    pub fn last(&self) -> Option<&str> {
+        self.last.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_shown_with_what_is_worth_saying() {
+        let line = "entry web ng action=respawn state=held pid=0 age_ms=5000 restarts=4 last=exit:1 due_ms=55000 flags=changed";
+        let (indent, state, cells) = row(line).unwrap();
+        assert_eq!((indent, state.as_str()), (2, "held"));
+        assert_eq!(cells, ["ng", "held", "", "5s", "4 restarts, exit 1, next start in 55s, changed"]);
+        assert_eq!(last_words("fault:exec:2"), "cannot be started (exec): No such file or directory");
+        assert_eq!(last_words("signal:SIGKILL"), "killed by SIGKILL");
+    }
+}

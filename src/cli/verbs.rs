@@ -1,0 +1,144 @@
+//! The verbs and their options, for argh.
+
+use argh::FromArgs;
+
+/// All verbs.
+pub const NAMES: [&str; 9] =
+    ["tell", "plan", "check", "status", "watch", "start", "stop", "restart", "signal"];
+
+/// Verbs that come with a later version, so that nobody takes them for levels.
+pub const LATER: [&str; 10] =
+    ["run", "import", "poweroff", "reboot", "halt", "kexec", "switch-root", "upgrade", "timeline", "top"];
+
+/// a clusterwide init
+#[derive(FromArgs, Debug)]
+pub struct Verb {
+    #[argh(subcommand)]
+    pub verb: Verbs,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+pub enum Verbs {
+    Tell(Tell),
+    Plan(Plan),
+    Check(Check),
+    Status(StatusOf),
+    Watch(Watch),
+    Start(Start),
+    Stop(Stop),
+    Restart(Restart),
+    Signal(SignalTo),
+}
+
+/// Switch a group to a level.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "tell")]
+pub struct Tell {
+    /// return when the switch has ended, with its verdict
+    #[argh(switch)]
+    pub wait: bool,
+    /// wait for so many seconds at most (exit status 7)
+    #[argh(option)]
+    pub timeout: Option<f64>,
+    /// go back to the level before if something fails on the way
+    #[argh(switch)]
+    pub or_revert: bool,
+    /// take a level that no entry has
+    #[argh(switch)]
+    pub force: bool,
+    /// the group
+    #[argh(positional)]
+    pub group: String,
+    /// the level; 0 stops the group
+    #[argh(positional)]
+    pub level: String,
+}
+
+impl Tell {
+    /// IS::Init's form: nobody waits.
+    pub fn bare(group: String, level: &str) -> Tell {
+        Tell { wait: false, timeout: None, or_revert: false, force: false, group, level: level.into() }
+    }
+}
+
+/// Show what a tell would stop, keep and start. Changes nothing.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "plan")]
+pub struct Plan {
+    /// the group
+    #[argh(positional)]
+    pub group: String,
+    /// the level
+    #[argh(positional)]
+    pub level: String,
+}
+
+/// Show all errors and warnings of a table. Needs no daemon.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "check")]
+pub struct Check {
+    /// the table
+    #[argh(positional)]
+    pub table: Option<String>,
+}
+
+/// Show groups and entries.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "status")]
+pub struct StatusOf {
+    /// as JSON
+    #[argh(switch)]
+    pub json: bool,
+    /// one group alone
+    #[argh(positional)]
+    pub group: Option<String>,
+}
+
+/// Show one line for each change, as it happens.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "watch")]
+pub struct Watch {
+    /// as JSON, one object on a line
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// Start one entry that its group's level has.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "start")]
+pub struct Start {
+    /// the entry
+    #[argh(positional)]
+    pub tag: String,
+}
+
+/// Stop one entry, until it is started or its group is told a level.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "stop")]
+pub struct Stop {
+    /// the entry
+    #[argh(positional)]
+    pub tag: String,
+}
+
+/// Stop one entry and start it again.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "restart")]
+pub struct Restart {
+    /// the entry
+    #[argh(positional)]
+    pub tag: String,
+}
+
+/// Send a signal to one entry.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "signal")]
+pub struct SignalTo {
+    /// the signal: HUP, SIGHUP or 1
+    #[argh(positional)]
+    pub signal: String,
+    /// the entry
+    #[argh(positional)]
+    pub tag: String,
+}

@@ -1,0 +1,552 @@
+//! Rows: what is remembered of each entry and each resource group, in memory that survives an exec of
+//! ourselves.
+//!
+//! A row stays at its place from the moment that its entry first appears in a table until the entry is gone
+//! from the table *and* its process from the kernel. A re-read moves nothing: it only says anew which entry a
+//! row belongs to. So a number that names a row (in the PID index, in the deadline heap, in a client that
+//! waits) stays good over a re-read, and the child that was just forked can write the reason why it could not
+//! execute into its own row, whatever the daemon does at that moment.
+//!
+//! Rows hold integers and bytes only. Any bytes are a valid row; whether they make *sense* is asked by
+//! [`Row::state`], which turns what it does not know into [`ChildState::Stuck`]: a row that cannot be
+//! understood is never a reason to start or to signal anything.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::child::{ChildState, Goal};
+use super::{Ms, NEVER};
+use crate::limits::{TAG_MAX_BYTES, TRANSITIONS_MAX, WORD_MAX_BYTES};
+use crate::sys::memory::{Plain, plain};
+
+/// "No row", "no entry", "no group".
+pub const NONE: u32 = u32::MAX;
+
+plain! {
+    /// One entry's record.
+    pub struct Row {
+        /// The process, or the last one that there was. The kernel writes it (CLONE_PARENT_SETTID) before the
+        /// child has executed one instruction: there is no moment with a child that nobody knows.
+        pub pid: AtomicU32,
+        state: u8,
+        tries: u8,
+        /// The signal that stops what was started: kept here, because the entry may be changed or gone by then.
+        pub stop_signal: u8,
+        /// How often the respawn delay was doubled.
+        pub doubled: u8,
+        /// Why the child could not execute: written by the child itself, 0 if it could.
+        pub fault: AtomicU64,
+        deadline_ms: u64,
+        /// When it came to the state that it is in.
+        pub since_ms: u64,
+        /// When the window of the respawn limit began.
+        pub window_ms: u64,
+        /// [`super::Entry::digest`] of what was started: differs from the table's when that has changed.
+        pub digest: u64,
+        /// Its entry in the table, or [`NONE`] when that is gone.
+        pub entry: u32,
+        /// Its group's slot.
+        pub group: u32,
+        /// How the last process ended: [`Last`] in one word.
+        pub last: u32,
+        /// Starts after the first one.
+        pub restarts: u32,
+        /// Starts within the window.
+        pub starts: u16,
+        /// What is true of it: [`Flags`].
+        pub flags: u16,
+        /// How long after that signal SIGKILL follows, kept for the same reason.
+        pub stop_timeout_ms: u32,
+        tag_length: u8,
+        tag_bytes: [u8; 47],
+    }
+}
+
+plain! {
+    /// One resource group's record.
+    pub struct GroupRow {
+        /// When its phase began.
+        pub since_ms: u64,
+        /// Counts the switches: a client that waits for one sees that another has overtaken it.
+        pub switch: u32,
+        phase: u8,
+        verdict: u8,
+        /// What is true of it: [`GroupFlags`].
+        pub flags: u8,
+        used: u8,
+        name: Word,
+        level: Word,
+        previous: Word,
+    }
+}
+
+plain! {
+    /// A name of at most 63 bytes, kept in place.
+    pub struct Word {
+        length: u8,
+        bytes: [u8; 63],
+    }
+}
+
+plain! {
+    /// One thing that happened, for `watch`, the messages and the status file.
+    pub struct Transition {
+        /// When, in milliseconds of the monotonic clock.
+        pub at_ms: u64,
+        /// The group's slot.
+        pub group: u32,
+        /// The entry's row, or [`NONE`] if it happened to the group.
+        pub row: u32,
+        /// Its process, if there is one.
+        pub pid: u32,
+        /// How the last process ended: [`Last`] in one word.
+        pub last: u32,
+        what: u32,
+        unused: u32,
+    }
+}
+
+plain! {
+    /// What is said once for all rows: how many are in use, and the last transitions in a ring, of which
+    /// number `n` stands at `n % TRANSITIONS_MAX`.
+    pub struct Head {
+        /// How many transitions there have been.
+        pub count: u64,
+        /// Rows at and above this number were never used: reading them would cost memory.
+        pub rows_used: u32,
+        /// The same for the groups.
+        pub groups_used: u32,
+        ring: [Transition; 1024],
+    }
+}
+
+const _: () = assert!(TAG_MAX_BYTES == 47 && WORD_MAX_BYTES == 63 && TRANSITIONS_MAX == 1024);
+
+/// Facts about a row, as bits of [`Row::flags`].
+pub struct Flags;
+
+impl Flags {
+    /// Its `wait`, `once` or `test` was started since its level was entered.
+    pub const RAN: u16 = 1;
+    /// It holds back no entry below it, though it is not up: it failed.
+    pub const RELEASED: u16 = 2;
+    /// Stopped by `stop TAG`: down until `start TAG` or the next tell of its group.
+    pub const MANUAL: u16 = 4;
+    /// To be stopped and started again, by `restart TAG` or because it did not become ready.
+    pub const RESTART: u16 = 8;
+    /// Its `test` ended with a status other than 0.
+    pub const TEST_FAILED: u16 = 16;
+    /// A sweep is due (part of its state).
+    pub(super) const LOOK: u16 = 32;
+    /// It could not be started for want of something, and that has been said.
+    pub const WANTING: u16 = 64;
+    /// Its process has said that it is ready.
+    pub const READY: u16 = 128;
+    /// Its group wants it up.
+    pub(super) const GOAL_UP: u16 = 256;
+}
+
+/// Facts about a group, as bits of [`GroupRow::flags`].
+pub struct GroupFlags;
+
+impl GroupFlags {
+    /// Go back to the level before if something fails on the way.
+    pub const REVERT: u8 = 1;
+    /// It went back.
+    pub const REVERTED: u8 = 2;
+    /// It is stopped because of an entry with `fail=group`.
+    pub const BROKEN: u8 = 4;
+    /// It was told a level at least once.
+    pub const TOLD: u8 = 8;
+}
+
+/// How a process ended, in the words of the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Last {
+    /// No process has ended yet.
+    Nothing,
+    /// It exited with this status.
+    Exit(u8),
+    /// It was ended by this signal.
+    Signal(u8),
+    /// It could not be executed: the step that failed and the errno.
+    Fault {
+        /// Number of the step, as `sys::spawn` counts them; 0 is the fork itself.
+        step: u8,
+        /// The errno.
+        errno: u16,
+    },
+    /// It did not become ready in time.
+    NotReady,
+}
+
+impl Last {
+    /// The word that a row keeps.
+    pub fn word(self) -> u32 {
+        match self {
+            Last::Nothing => 0,
+            Last::Exit(status) => 1 << 24 | u32::from(status),
+            Last::Signal(signal) => 2 << 24 | u32::from(signal),
+            Last::Fault { step, errno } => 3 << 24 | u32::from(step) << 16 | u32::from(errno),
+            Last::NotReady => 4 << 24,
+        }
+    }
+
+    /// What the word says; a word that says nothing is [`Last::Nothing`].
+    pub fn from_word(word: u32) -> Last {
+        let [kind, high, middle, low] = word.to_be_bytes();
+        match kind {
+            1 => Last::Exit(low),
+            2 => Last::Signal(low),
+            3 => Last::Fault { step: high, errno: u16::from_be_bytes([middle, low]) },
+            4 => Last::NotReady,
+            _ => Last::Nothing,
+        }
+    }
+}
+
+/// What happened to an entry or a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum What {
+    /// A process was started.
+    Started = 1,
+    /// It has said that it is ready.
+    Ready,
+    /// It ended by itself.
+    Ended,
+    /// It was asked to stop.
+    Stopping,
+    /// It did not stop in time and gets SIGKILL.
+    Killing,
+    /// It is gone, with all that it had started.
+    Stopped,
+    /// Its respawn limit is reached; it rests.
+    Held,
+    /// It failed, and is not started again by itself.
+    Failed,
+    /// It does not die of SIGKILL; given up.
+    Stuck,
+    /// The system refused the start; it is tried again.
+    Wanting,
+    /// Its terminal does not exist on this machine; skipped.
+    Skipped,
+    /// The group begins to switch to another level.
+    Switch,
+    /// The group has arrived: `run`.
+    Run,
+    /// The group has arrived, and failed.
+    Fail,
+    /// The group is stopped.
+    Halted,
+    /// The group goes back to the level before.
+    Revert,
+}
+
+impl What {
+    const ALL: [What; 16] = [
+        What::Started,
+        What::Ready,
+        What::Ended,
+        What::Stopping,
+        What::Killing,
+        What::Stopped,
+        What::Held,
+        What::Failed,
+        What::Stuck,
+        What::Wanting,
+        What::Skipped,
+        What::Switch,
+        What::Run,
+        What::Fail,
+        What::Halted,
+        What::Revert,
+    ];
+
+    /// The word of the protocol.
+    pub fn name(self) -> &'static str {
+        match self {
+            What::Started => "started",
+            What::Ready => "ready",
+            What::Ended => "ended",
+            What::Stopping => "stopping",
+            What::Killing => "killing",
+            What::Stopped => "stopped",
+            What::Held => "held",
+            What::Failed => "failed",
+            What::Stuck => "stuck",
+            What::Wanting => "wanting",
+            What::Skipped => "skipped",
+            What::Switch => "switch",
+            What::Run => "run",
+            What::Fail => "fail",
+            What::Halted => "halted",
+            What::Revert => "revert",
+        }
+    }
+}
+
+impl Transition {
+    /// What happened; `None` for bytes that say nothing.
+    pub fn what(&self) -> Option<What> {
+        What::ALL.into_iter().find(|what| *what as u32 == self.what)
+    }
+}
+
+impl Head {
+    /// Transition number `n`, if it is still remembered.
+    pub fn get(&self, n: u64) -> Option<&Transition> {
+        let oldest = self.count.saturating_sub(TRANSITIONS_MAX as u64);
+        if n < oldest || n >= self.count {
+            return None;
+        }
+        self.ring.get((n % TRANSITIONS_MAX as u64) as usize)
+    }
+
+    pub(super) fn push(&mut self, at_ms: Ms, group: u32, row: u32, pid: u32, last: u32, what: What) {
+        let place = (self.count % TRANSITIONS_MAX as u64) as usize;
+        if let Some(slot) = self.ring.get_mut(place) {
+            *slot = Transition { at_ms, group, row, pid, last, what: what as u32, unused: 0 };
+            self.count = self.count.wrapping_add(1);
+        }
+    }
+}
+
+impl Word {
+    /// The bytes of the name.
+    pub fn get(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.length)).unwrap_or(&[])
+    }
+
+    pub(super) fn set(&mut self, name: &[u8]) -> bool {
+        let Some(place) = self.bytes.get_mut(..name.len()) else { return false };
+        place.copy_from_slice(name);
+        self.length = name.len() as u8;
+        true
+    }
+}
+
+// The state in a row: a number for the variant, and the fields that the variants share.
+const VACANT: u8 = 0;
+const DOWN: u8 = 1;
+const SPAWNING: u8 = 2;
+const STARTING: u8 = 3;
+const UP: u8 = 4;
+const BACKOFF: u8 = 5;
+const HELD: u8 = 6;
+const STOPPING: u8 = 7;
+const SWEEPING: u8 = 8;
+const KILLING: u8 = 9;
+const PURGING: u8 = 10;
+const STUCK: u8 = 11;
+const DONE: u8 = 12;
+const FAILED: u8 = 13;
+const DRAINING: u8 = 14;
+
+impl Row {
+    /// Is there no entry and no process of one in this row?
+    pub fn is_vacant(&self) -> bool {
+        self.state == VACANT
+    }
+
+    pub(super) fn vacate(&mut self) {
+        *self = Row::zeroed();
+    }
+
+    pub(super) fn occupy(&mut self, tag: &[u8], group: u32, entry: u32, now: Ms) -> bool {
+        *self = Row::zeroed();
+        let Some(place) = self.tag_bytes.get_mut(..tag.len()) else { return false };
+        place.copy_from_slice(tag);
+        self.tag_length = tag.len() as u8;
+        self.group = group;
+        self.entry = entry;
+        self.since_ms = now;
+        self.deadline_ms = NEVER;
+        self.state = DOWN;
+        true
+    }
+
+    /// The entry's tag.
+    pub fn tag(&self) -> &[u8] {
+        self.tag_bytes.get(..usize::from(self.tag_length)).unwrap_or(&[])
+    }
+
+    /// The process of this row, 0 for none.
+    pub fn pid(&self) -> u32 {
+        self.pid.load(Ordering::Acquire)
+    }
+
+    /// Is this bit of [`Flags`] set?
+    pub fn is(&self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
+
+    pub(super) fn put(&mut self, flag: u16, on: bool) {
+        if on { self.flags |= flag } else { self.flags &= !flag }
+    }
+
+    /// What its group wants of it.
+    pub fn goal(&self) -> Goal {
+        if self.is(Flags::GOAL_UP) { Goal::Up } else { Goal::Down }
+    }
+
+    pub(super) fn set_goal(&mut self, goal: Goal) {
+        self.put(Flags::GOAL_UP, goal == Goal::Up);
+    }
+
+    /// Is it because of this one that its group has failed?
+    pub fn failed(&self) -> bool {
+        let state =
+            matches!(self.state(), ChildState::Failed | ChildState::Held { .. } | ChildState::Stuck { .. });
+        state || self.is(Flags::TEST_FAILED | Flags::RELEASED)
+    }
+
+    /// Is it on its way down in order to come up again, or about to be?
+    pub fn is_restarting(&self) -> bool {
+        self.is(Flags::RESTART)
+    }
+
+    /// How its last process ended.
+    pub fn last(&self) -> Last {
+        Last::from_word(self.last)
+    }
+
+    /// What the row means. Bytes without meaning are [`ChildState::Stuck`]: nothing is done about those.
+    pub fn state(&self) -> ChildState {
+        let (pid, at, tries, look) = (self.pid(), self.deadline_ms, self.tries, self.is(Flags::LOOK));
+        match self.state {
+            VACANT | DOWN => ChildState::Down,
+            SPAWNING => ChildState::Spawning,
+            STARTING => ChildState::Starting { pid, ready_by: at },
+            UP => ChildState::Up { pid },
+            BACKOFF => ChildState::Backoff { until: at },
+            HELD => ChildState::Held { until: at },
+            DRAINING => ChildState::Draining { pid, stop_at: at },
+            STOPPING => ChildState::Stopping { pid, kill_at: at },
+            SWEEPING => ChildState::Sweeping { main: pid, look, kill_at: at },
+            KILLING => ChildState::Killing { pid, again_at: at, tries },
+            PURGING => ChildState::Purging { main: pid, look, again_at: at, tries },
+            DONE => ChildState::Done,
+            FAILED => ChildState::Failed,
+            _ => ChildState::Stuck { pid },
+        }
+    }
+
+    /// Stores a state; the number that says which it is comes last.
+    pub(super) fn set_state(&mut self, state: ChildState) {
+        let (number, pid, at, tries, look) = match state {
+            ChildState::Down => (DOWN, 0, NEVER, 0, false),
+            // The kernel stores the PID while this is the state: what stands there must be 0, not the last one.
+            ChildState::Spawning => (SPAWNING, 0, NEVER, 0, false),
+            ChildState::Starting { pid, ready_by } => (STARTING, pid, ready_by, 0, false),
+            ChildState::Up { pid } => (UP, pid, NEVER, 0, false),
+            ChildState::Backoff { until } => (BACKOFF, 0, until, 0, false),
+            ChildState::Held { until } => (HELD, 0, until, 0, false),
+            ChildState::Draining { pid, stop_at } => (DRAINING, pid, stop_at, 0, false),
+            ChildState::Stopping { pid, kill_at } => (STOPPING, pid, kill_at, 0, false),
+            ChildState::Sweeping { main, look, kill_at } => (SWEEPING, main, kill_at, 0, look),
+            ChildState::Killing { pid, again_at, tries } => (KILLING, pid, again_at, tries, false),
+            ChildState::Purging { main, look, again_at, tries } => (PURGING, main, again_at, tries, look),
+            ChildState::Stuck { pid } => (STUCK, pid, NEVER, 0, false),
+            ChildState::Done => (DONE, 0, NEVER, 0, false),
+            ChildState::Failed => (FAILED, 0, NEVER, 0, false),
+        };
+        self.pid.store(pid, Ordering::Release);
+        self.deadline_ms = at;
+        self.tries = tries;
+        self.put(Flags::LOOK, look);
+        self.state = number;
+    }
+}
+
+/// Where a group stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// What has no place in the level that was told is being stopped.
+    Leaving,
+    /// The level's entries are being started, in file order.
+    Entering,
+    /// It has arrived.
+    Settled(Verdict),
+}
+
+/// What became of a switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is at level 0, or was never told anything.
+    Stopped,
+    /// It runs.
+    Run,
+    /// A test failed, or an entry with `fail=group`, or the way there.
+    Fail,
+}
+
+impl GroupRow {
+    /// Is there no group in this slot?
+    pub fn is_vacant(&self) -> bool {
+        self.used == 0
+    }
+
+    pub(super) fn vacate(&mut self) {
+        *self = GroupRow::zeroed();
+    }
+
+    pub(super) fn occupy(&mut self, name: &[u8], now: Ms) -> bool {
+        *self = GroupRow::zeroed();
+        self.since_ms = now;
+        self.set_phase(Phase::Settled(Verdict::Stopped));
+        self.used = 1;
+        self.name.set(name)
+    }
+
+    /// The group's name.
+    pub fn name(&self) -> &[u8] {
+        self.name.get()
+    }
+
+    /// The level that it was told last; empty if it never was.
+    pub fn level(&self) -> &[u8] {
+        self.level.get()
+    }
+
+    /// The level before that one.
+    pub fn previous(&self) -> &[u8] {
+        self.previous.get()
+    }
+
+    pub(super) fn set_level(&mut self, level: &[u8]) -> bool {
+        if self.level.get() != level {
+            self.previous = Word { length: self.level.length, bytes: self.level.bytes };
+        }
+        self.level.set(level)
+    }
+
+    /// Is this bit of [`GroupFlags`] set?
+    pub fn is(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    pub(super) fn put(&mut self, flag: u8, on: bool) {
+        if on { self.flags |= flag } else { self.flags &= !flag }
+    }
+
+    /// Where the group stands; bytes without meaning are a group that failed.
+    pub fn phase(&self) -> Phase {
+        match (self.phase, self.verdict) {
+            (1, _) => Phase::Leaving,
+            (2, _) => Phase::Entering,
+            (0, 0) => Phase::Settled(Verdict::Stopped),
+            (0, 1) => Phase::Settled(Verdict::Run),
+            _ => Phase::Settled(Verdict::Fail),
+        }
+    }
+
+    pub(super) fn set_phase(&mut self, phase: Phase) {
+        (self.phase, self.verdict) = match phase {
+            Phase::Leaving => (1, 0),
+            Phase::Entering => (2, 0),
+            Phase::Settled(Verdict::Stopped) => (0, 0),
+            Phase::Settled(Verdict::Run) => (0, 1),
+            Phase::Settled(Verdict::Fail) => (0, 2),
+        };
+    }
+}

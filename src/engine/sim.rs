@@ -1,0 +1,561 @@
+//! Ten million histories, played through the engine with a fake kernel and virtual time.
+//!
+//! A seed makes a table, and then one step after another: a tell, a re-read of a changed table, the end of a
+//! process, a readiness, an order for one entry, or time that passes. The kernel refuses starts (EAGAIN), starts
+//! what cannot be executed, lets processes ignore their stop signal, leave others behind, and now and then not
+//! even die of SIGKILL. After each step everything that must always be true is looked at, in the kernel's own
+//! books and not in the engine's.
+//!
+//! `make sim SEED=... STEPS=...` plays the history of one seed, or more of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::child::{ChildState, Ending, Goal};
+use super::rows::{Flags, GroupRow, Head, Last, NONE, Phase, Row, Verdict};
+use super::{Effect, Engine, Event, Memory, Ms, Outcome, Tell};
+use crate::isinittab::{Action, Table};
+use crate::sys::memory::Plain;
+
+const LEVELS: [&str; 7] = ["1", "2", "3", "run", "maint", "a", "0"];
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.below(from.len() as u64) as usize]
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Process {
+    row: u32,
+    tag: Vec<u8>,
+    /// Ignores its stop signal.
+    stubborn: bool,
+    /// Does not die of SIGKILL either.
+    immortal: bool,
+    dying: Option<Ending>,
+}
+
+#[derive(Default)]
+struct Kernel {
+    next_pid: u32,
+    alive: BTreeMap<u32, Process>,
+    /// What the dead have left behind: how many, for each row, and whether SIGKILL ends them.
+    left: BTreeMap<u32, u32>,
+}
+
+struct World<'m> {
+    random: Random,
+    now: Ms,
+    engine: Engine<'m>,
+    kernel: Kernel,
+    lines: Vec<String>,
+    /// Groups whose table changed since their last tell: their rows may be out of their level.
+    reread: BTreeSet<u32>,
+    exited: Option<u8>,
+    /// The row that may have effects now, if only one group may.
+    only: Option<u32>,
+    settles: u64,
+}
+
+fn make_line(random: &mut Random, tags: &mut Vec<String>) -> String {
+    let tag = format!("t{}", random.below(24));
+    if tags.contains(&tag) {
+        return String::from("# none");
+    }
+    let group = random.pick(&["foo", "bar", "baz"]);
+    let levels = random.pick(&["1", "2", "12", "run,", "run,maint", "", "1,2,3,a", "maint,1", "23"]);
+    let action =
+        random.pick(&["respawn", "respawn", "respawn", "wait", "once", "test", "off", "wait", "test"]);
+    let mut options = String::new();
+    let mut add = |random: &mut Random, chance: u64, values: &[&str]| {
+        if random.one_in(chance) {
+            options.push(',');
+            options.push_str(random.pick(values));
+        }
+    };
+    add(random, 4, &["stop-timeout=1", "stop-timeout=0.2", "stop-timeout=30"]);
+    add(random, 4, &["ready=socket,ready-timeout=2", "ready=socket", "ready=3,ready-timeout=0.5"]);
+    add(random, 6, &["fail=entry", "fail=group"]);
+    if action == "respawn" {
+        add(random, 3, &["limit=no,delay=0.1..5", "limit=2/5/7", "limit=1/1/1", "delay=1"]);
+    }
+    if random.one_in(6) && !tags.is_empty() {
+        let reader = tags[random.below(tags.len() as u64) as usize].clone();
+        options.push_str(",log=");
+        options.push_str(&reader);
+    }
+    tags.push(tag.clone());
+    format!("{group}:{tag}:{levels}:{action}{options}:/bin/{tag} {}", random.below(3))
+}
+
+fn make_table(random: &mut Random) -> Vec<String> {
+    let mut tags = Vec::new();
+    let count = 3 + random.below(14);
+    (0..count).map(|_| make_line(random, &mut tags)).collect()
+}
+
+/// Adds, takes out, changes or moves a line.
+fn mutate(random: &mut Random, lines: &[String]) -> Vec<String> {
+    let mut lines = lines.to_vec();
+    let tag = |line: &String| line.split(':').nth(1).unwrap_or("").to_string();
+    for _ in 0..=random.below(3) {
+        let mut tags: Vec<String> = lines.iter().map(tag).collect();
+        let at = random.below(lines.len() as u64 + 1) as usize;
+        match random.below(4) {
+            0 => lines.insert(at, make_line(random, &mut tags)),
+            1 if at < lines.len() && lines.len() > 2 => {
+                lines.remove(at);
+            }
+            2 if at < lines.len() => lines[at] = lines[at].replace(":respawn", ":off"),
+            _ if at + 1 < lines.len() => lines.swap(at, at + 1),
+            _ => {}
+        }
+    }
+    lines
+}
+
+fn parse(lines: &[String]) -> Option<Table> {
+    Table::parse("sim", lines.join("\n").as_bytes()).ok().map(|loaded| loaded.table)
+}
+
+impl World<'_> {
+    fn step(&mut self) {
+        match self.random.below(20) {
+            0..=2 => self.tell(),
+            3 => self.reread(),
+            4..=8 => self.end_one(),
+            9..=10 => self.ready_one(),
+            11 => self.order(),
+            12 => self.orphan_dies(),
+            _ => self.pass(),
+        }
+        self.check();
+    }
+
+    fn tell(&mut self) {
+        let group = self.random.pick(&["foo", "bar", "baz"]);
+        let level = self.random.pick(&LEVELS);
+        let how = Tell { force: self.random.one_in(3), revert: self.random.one_in(4) };
+        if let Ok(ticket) = self.engine.tell(group.as_bytes(), level.as_bytes(), how, self.now) {
+            self.reread.remove(&ticket.slot);
+            self.only = Some(ticket.slot);
+        }
+        self.drain();
+        self.only = None;
+    }
+
+    fn reread(&mut self) {
+        let lines = mutate(&mut self.random, &self.lines);
+        if let Some(table) = parse(&lines) {
+            self.lines = lines;
+            self.engine.load(table, self.now).expect("there is room");
+            self.reread = (0..self.engine.groups.len() as u32).collect();
+            if self.random.one_in(2) {
+                self.engine.refresh(self.now);
+            }
+        }
+        self.drain();
+    }
+
+    fn order(&mut self) {
+        let tag = format!("t{}", self.random.below(24));
+        let _ = match self.random.below(3) {
+            0 => self.engine.stop_entry(tag.as_bytes()),
+            1 => self.engine.start_entry(tag.as_bytes(), self.now),
+            _ => self.engine.restart_entry(tag.as_bytes(), self.now),
+        };
+        self.drain();
+    }
+
+    fn end_one(&mut self) {
+        let pids: Vec<u32> = self.kernel.alive.keys().copied().collect();
+        if pids.is_empty() {
+            return;
+        }
+        let dying = pids.iter().copied().find(|pid| self.kernel.alive[pid].dying.is_some());
+        let pid = dying.unwrap_or_else(|| pids[self.random.below(pids.len() as u64) as usize]);
+        let process = &self.kernel.alive[&pid];
+        if process.immortal && process.dying.is_none() {
+            return;
+        }
+        let ending =
+            process.dying.unwrap_or(if self.random.one_in(2) { Ending::Well } else { Ending::Badly });
+        self.end(pid, ending);
+        self.drain();
+    }
+
+    fn end(&mut self, pid: u32, ending: Ending) {
+        let process = self.kernel.alive.remove(&pid).expect("it is alive");
+        if self.random.one_in(5) {
+            *self.kernel.left.entry(process.row).or_insert(0) += 1;
+        }
+        let last = match ending {
+            Ending::Well => Last::Exit(0),
+            Ending::Badly => Last::Signal(9),
+            Ending::Wanting => Last::Fault { step: 5, errno: 11 },
+            Ending::NoTerminal => Last::Fault { step: 2, errno: 6 },
+        };
+        self.engine.handle(Event::Ended { pid, last, ending }, self.now);
+    }
+
+    fn orphan_dies(&mut self) {
+        let rows: Vec<u32> = self.kernel.left.keys().copied().collect();
+        if let Some(&row) = rows.first() {
+            self.lose_one(row);
+            self.engine.handle(Event::Ended { pid: 1, last: Last::Exit(0), ending: Ending::Well }, self.now);
+        }
+        self.drain();
+    }
+
+    fn lose_one(&mut self, row: u32) {
+        let left = self.kernel.left.get_mut(&row).expect("something is left");
+        *left -= 1;
+        if *left == 0 {
+            self.kernel.left.remove(&row);
+        }
+    }
+
+    fn ready_one(&mut self) {
+        let pids: Vec<u32> = self.kernel.alive.keys().copied().collect();
+        if !pids.is_empty() {
+            let pid = pids[self.random.below(pids.len() as u64) as usize];
+            let row = self.kernel.alive[&pid].row;
+            self.engine.handle(Event::Ready { row }, self.now);
+        }
+        self.drain();
+    }
+
+    fn pass(&mut self) {
+        self.now = match self.engine.deadline() {
+            Some(at) if self.random.one_in(2) => at,
+            Some(_) | None => self.now + self.random.below(3_000),
+        };
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        let mut count = 0;
+        while let Some(effect) = self.engine.next_effect(self.now) {
+            count += 1;
+            assert!(count < 10_000, "the engine does not come to rest: {effect:?}");
+            self.carry_out(effect);
+        }
+        let due = self.engine.deadline();
+        assert!(due.is_none_or(|at| at > self.now), "a deadline has passed and is still there: {due:?}");
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        self.check_untouched(effect);
+        match effect {
+            Effect::Spawn { row } => self.spawn(row),
+            Effect::Stop { row, pid } => {
+                assert_eq!(self.engine.row(row).expect("a row").pid(), pid);
+                let process = self.kernel.alive.get_mut(&pid).expect("what is stopped is alive");
+                if !process.stubborn {
+                    process.dying = Some(Ending::Badly);
+                }
+            }
+            Effect::Kill { row, pid } => {
+                let process = self.kernel.alive.get_mut(&pid).expect("what is killed is alive");
+                assert_eq!(process.row, row, "the wrong process is killed");
+                if !process.immortal {
+                    process.dying = Some(Ending::Badly);
+                }
+            }
+            Effect::EndLog { row } => {
+                let readers = |pid: &&Process| pid.row == row;
+                let mut alive = self.kernel.alive.values();
+                assert!(alive.any(|process| readers(&process)), "a log ends that nobody reads");
+                for process in self.kernel.alive.values_mut().filter(|process| process.row == row) {
+                    process.dying = (!process.stubborn).then_some(Ending::Well);
+                }
+            }
+            Effect::Sweep { row, kill, .. } => {
+                let alive = self.kernel.alive.values().any(|process| process.row == row);
+                assert!(!alive, "a sweep while the main process is alive");
+                let left = self.kernel.left.contains_key(&row);
+                if kill && !self.random.one_in(50) {
+                    self.kernel.left.remove(&row);
+                    // An orphan has died: everybody who looks for one looks again, whatever was told.
+                    self.only = None;
+                    self.engine
+                        .handle(Event::Ended { pid: 1, last: Last::Exit(0), ending: Ending::Well }, self.now);
+                }
+                self.engine.handle(Event::Swept { row, left }, self.now);
+            }
+            Effect::Exit { status } => {
+                assert!(self.kernel.alive.values().all(|process| process.immortal), "gone before the others");
+                self.exited = Some(status);
+            }
+        }
+    }
+
+    fn spawn(&mut self, row: u32) {
+        self.check_start(row);
+        if self.random.one_in(25) {
+            self.engine.handle(Event::Refused { row, errno: 11 }, self.now);
+            return;
+        }
+        if self.random.one_in(60) {
+            let last = Last::Fault { step: 10, errno: 2 };
+            self.engine.handle(Event::Unable { row, last }, self.now);
+            return;
+        }
+        self.kernel.next_pid += 1;
+        let pid = self.kernel.next_pid + 1;
+        let dying = match self.random.below(60) {
+            0 => Some(Ending::Badly),
+            1 => Some(Ending::Wanting),
+            2 => Some(Ending::NoTerminal),
+            _ => None,
+        };
+        let tag = self.engine.row(row).expect("a row").tag().to_vec();
+        let (stubborn, immortal) = (self.random.one_in(6), self.random.one_in(400));
+        let twin = self.kernel.alive.values().find(|process| process.row == row);
+        assert!(twin.is_none(), "a second process for {}", String::from_utf8_lossy(&tag));
+        self.kernel.alive.insert(pid, Process { row, tag, stubborn, immortal, dying });
+        self.engine.handle(Event::Spawned { row, pid }, self.now);
+    }
+
+    /// Other groups are not touched by a tell: not one effect for them.
+    fn check_untouched(&self, effect: Effect) {
+        let row = match effect {
+            Effect::Spawn { row }
+            | Effect::Stop { row, .. }
+            | Effect::Kill { row, .. }
+            | Effect::EndLog { row }
+            | Effect::Sweep { row, .. } => row,
+            Effect::Exit { .. } => return,
+        };
+        if let Some(slot) = self.only {
+            let group = self.engine.row(row).expect("a row").group;
+            // The reader of a log in another group, told to go together with its writers before this tell,
+            // goes when the last of them is gone.
+            let reader = self.engine.is_reader(row);
+            assert!(group == slot || reader, "an effect for another group: {effect:?}");
+        }
+    }
+
+    /// Nothing below a `wait` or a `test` starts before that has ended.
+    fn check_start(&self, row: u32) {
+        let record = self.engine.row(row).expect("a row");
+        let group = self.engine.group(record.group).expect("a group");
+        // What is tried again had its turn before; a `wait` above it may since have been started once more by name.
+        let had_turn = record.is(Flags::RAN | Flags::WANTING);
+        if had_turn || group.phase() != Phase::Entering || self.reread.contains(&record.group) {
+            return;
+        }
+        let Some(entry) = self.engine.entry(row) else { panic!("an entry that is gone is started") };
+        assert!(entry.levels().has(group.level()), "started outside its level");
+        for above in self.engine.table.entries().take(entry.index() as usize) {
+            let same = above.group() == entry.group() && above.levels().has(group.level());
+            if same && matches!(above.action(), Action::Wait | Action::Test) {
+                let above_row = self.engine.find_row(above.tag()).expect("a row");
+                let runs = self.kernel.alive.values().any(|process| process.row == above_row);
+                let let_go = self.engine.row(above_row).expect("a row").is(Flags::MANUAL | Flags::RELEASED);
+                let stuck =
+                    matches!(self.engine.row(above_row).expect("a row").state(), ChildState::Stuck { .. });
+                assert!(!runs || let_go || stuck, "{:?} starts while {:?} runs", entry.tag(), above.tag());
+            }
+        }
+    }
+
+    fn check(&self) {
+        self.check_processes();
+        self.check_counters();
+        for &slot in self.engine.group_slots() {
+            self.check_settled(slot);
+        }
+    }
+
+    /// No process without a row, no row that lies about its process, at most one process for an entry.
+    fn check_processes(&self) {
+        let mut rows = BTreeSet::new();
+        for (pid, process) in &self.kernel.alive {
+            assert!(rows.insert(process.row), "two processes in one row");
+            let record = self.engine.row(process.row).expect("a process without a row");
+            assert_eq!(record.tag(), process.tag, "a row was given away under its process");
+            assert_eq!(record.state().pid(), Some(*pid), "a row lies: {:?}", record.state());
+            assert_eq!(self.engine.row_of_pid(*pid), Some(process.row));
+        }
+        for row in 0..self.engine.head.rows_used {
+            if let Some(pid) = self.engine.rows[row as usize].state().pid() {
+                assert!(
+                    pid == 0 || self.kernel.alive.contains_key(&pid),
+                    "a row has a process that is not there"
+                );
+            }
+        }
+    }
+
+    fn check_counters(&self) {
+        let mut active = 0;
+        let mut leaving = vec![0; self.engine.rosters.len()];
+        for row in 0..self.engine.head.rows_used {
+            let record = &self.engine.rows[row as usize];
+            let is_active = !record.is_vacant() && record.state().is_active();
+            active += u32::from(is_active);
+            if is_active && record.goal() == Goal::Down {
+                leaving[record.group as usize] += 1;
+            }
+        }
+        assert_eq!(active, self.engine.active);
+        for (roster, leaving) in self.engine.rosters.iter().zip(leaving) {
+            assert_eq!(roster.leaving, leaving);
+        }
+    }
+
+    /// Nothing of a level that was left runs after the switch has settled.
+    fn check_settled(&self, slot: u32) {
+        let Some(group) = self.engine.group(slot) else { return };
+        if !matches!(group.phase(), Phase::Settled(_)) || self.reread.contains(&slot) {
+            return;
+        }
+        for process in self.kernel.alive.values() {
+            let record = self.engine.row(process.row).expect("a row");
+            let stuck = matches!(record.state(), ChildState::Stuck { .. });
+            if record.group == slot && !stuck {
+                let entry = self.engine.entry(process.row).expect("it was not re-read");
+                let stopped = group.phase() == Phase::Settled(Verdict::Stopped);
+                let has = entry.levels().has(group.level()) && !stopped;
+                let leaving = record.goal() == Goal::Down;
+                assert!(has || leaving, "{:?} runs at {:?}", process.tag, group.level());
+            }
+        }
+    }
+
+    /// Every switch settles, if the processes do their part.
+    fn settle_all(&mut self) {
+        for _ in 0..2_000 {
+            let under = |slot: &u32| {
+                let group = self.engine.group(*slot).expect("a group");
+                !matches!(group.phase(), Phase::Settled(_))
+            };
+            if !self.engine.group_slots().iter().any(under) {
+                self.settles += 1;
+                return;
+            }
+            let pids: Vec<u32> = self.kernel.alive.keys().copied().collect();
+            for pid in pids {
+                let process = self.kernel.alive[&pid].clone();
+                let action = self.engine.entry(process.row).map(|entry| entry.action());
+                let ends = process.dying.is_some() || action != Some(Action::Respawn) && !process.immortal;
+                self.engine.handle(Event::Ready { row: process.row }, self.now);
+                if ends {
+                    self.end(pid, process.dying.unwrap_or(Ending::Well));
+                }
+            }
+            self.drain();
+            self.now = self.engine.deadline().unwrap_or(self.now + 100).min(self.now + 20_000);
+            self.drain();
+            self.check();
+        }
+        let states: Vec<_> =
+            (0..self.engine.head.rows_used).map(|row| self.engine.rows[row as usize].state()).collect();
+        panic!("a switch does not settle: {states:?}");
+    }
+}
+
+fn play(seed: u64, steps: u64) -> u64 {
+    let mut rows: Vec<Row> = (0..64).map(|_| Row::zeroed()).collect();
+    let mut groups: Vec<GroupRow> = (0..16).map(|_| GroupRow::zeroed()).collect();
+    let mut head = Head::zeroed();
+    let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let lines = make_table(&mut random);
+    let memory = Memory { rows: &mut rows, groups: &mut groups, head: &mut head };
+    let mut world = World {
+        random,
+        now: 1_000,
+        engine: Engine::new(memory),
+        kernel: Kernel::default(),
+        lines,
+        reread: BTreeSet::new(),
+        exited: None,
+        only: None,
+        settles: 0,
+    };
+    if let Some(table) = parse(&world.lines) {
+        world.engine.load(table, world.now).expect("there is room");
+    }
+    for _ in 0..steps {
+        world.step();
+    }
+    world.settle_all();
+    stop_all(&mut world);
+    steps
+}
+
+/// At the end everything goes down, and the daemon with it.
+fn stop_all(world: &mut World) {
+    world.engine.go_down(3, world.now);
+    world.drain();
+    world.settle_all();
+    for _ in 0..200 {
+        let pids: Vec<u32> = world.kernel.alive.keys().copied().collect();
+        for pid in pids {
+            if let Some(ending) = world.kernel.alive[&pid].dying {
+                world.end(pid, ending);
+            }
+        }
+        world.drain();
+        world.now = world.engine.deadline().unwrap_or(world.now);
+        world.drain();
+    }
+    assert_eq!(world.exited, Some(3), "it does not end");
+}
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+}
+
+fn play_many(first_seed: u64, steps: u64) {
+    let mut done = 0;
+    let mut seed = first_seed;
+    while done < steps {
+        let result = std::panic::catch_unwind(|| play(seed, 500));
+        match result {
+            Ok(steps) => done += steps,
+            Err(_) => panic!("seed {seed} breaks the engine: make sim SEED={seed} STEPS=500"),
+        }
+        seed += 1;
+    }
+    println!("simulation: {done} steps, seeds {first_seed} to {}", seed - 1);
+}
+
+#[test]
+fn a_million_steps() {
+    play_many(number("ISINIT_SIM_SEED", 1), number("ISINIT_SIM_STEPS", 1_000_000));
+}
+
+#[test]
+fn outcomes_follow_their_ticket() {
+    let mut rows: Vec<Row> = (0..8).map(|_| Row::zeroed()).collect();
+    let mut groups: Vec<GroupRow> = (0..4).map(|_| GroupRow::zeroed()).collect();
+    let mut head = Head::zeroed();
+    let mut engine = Engine::new(Memory { rows: &mut rows, groups: &mut groups, head: &mut head });
+    engine.load(Table::parse("t", b"g:a:1:wait:/bin/a\n").expect("a table").table, 0).expect("room");
+    let ticket = engine.tell(b"g", b"1", Tell::default(), 0).expect("told");
+    assert_eq!(engine.next_effect(0), Some(Effect::Spawn { row: 0 }));
+    engine.handle(Event::Spawned { row: 0, pid: 7 }, 0);
+    assert_eq!(engine.next_effect(0), None);
+    assert_eq!(engine.outcome(ticket), Outcome::Under);
+    let later = engine.tell(b"g", b"1", Tell::default(), 1).expect("told");
+    assert_eq!(engine.outcome(ticket), Outcome::Overtaken);
+    engine.handle(Event::Ended { pid: 7, last: Last::Exit(0), ending: Ending::Well }, 2);
+    assert_eq!(engine.next_effect(2), None);
+    assert_eq!(engine.outcome(later), Outcome::Settled(Verdict::Run));
+    assert_eq!(engine.row(0).map(|row| row.entry != NONE), Some(true));
+}

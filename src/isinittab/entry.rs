@@ -1,0 +1,248 @@
+//! Entries: what the lines of a table say.
+
+use std::path::Path;
+
+use super::lexer::{Span, is_blank};
+use super::{Options, Table};
+
+/// What is done with an entry's process, and when (inittab(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Action {
+    Respawn,
+    Wait,
+    Once,
+    Test,
+    Off,
+    Ondemand,
+    Initdefault,
+    Sysinit,
+    Boot,
+    Bootwait,
+    Powerwait,
+    Powerfail,
+    Powerokwait,
+    Powerfailnow,
+    Ctrlaltdel,
+    Kbrequest,
+    Askfirst,
+    Shutdown,
+    Restart,
+}
+
+impl Action {
+    /// All actions, with the words that a table has for them.
+    pub const ALL: [(Action, &'static str); 19] = [
+        (Action::Respawn, "respawn"),
+        (Action::Wait, "wait"),
+        (Action::Once, "once"),
+        (Action::Test, "test"),
+        (Action::Off, "off"),
+        (Action::Ondemand, "ondemand"),
+        (Action::Initdefault, "initdefault"),
+        (Action::Sysinit, "sysinit"),
+        (Action::Boot, "boot"),
+        (Action::Bootwait, "bootwait"),
+        (Action::Powerwait, "powerwait"),
+        (Action::Powerfail, "powerfail"),
+        (Action::Powerokwait, "powerokwait"),
+        (Action::Powerfailnow, "powerfailnow"),
+        (Action::Ctrlaltdel, "ctrlaltdel"),
+        (Action::Kbrequest, "kbrequest"),
+        (Action::Askfirst, "askfirst"),
+        (Action::Shutdown, "shutdown"),
+        (Action::Restart, "restart"),
+    ];
+
+    /// The word of the table.
+    pub fn name(self) -> &'static str {
+        Action::ALL.iter().find(|(action, _)| *action == self).map_or("", |(_, name)| name)
+    }
+
+    /// The action of a word.
+    pub fn from_name(name: &[u8]) -> Option<Action> {
+        Action::ALL.iter().find(|(_, word)| word.as_bytes() == name).map(|(action, _)| *action)
+    }
+
+    /// Does it start again what has ended?
+    pub fn repeats(self) -> bool {
+        matches!(self, Action::Respawn | Action::Ondemand | Action::Askfirst)
+    }
+
+    /// Does it have a process to be started?
+    pub fn has_process(self) -> bool {
+        !matches!(self, Action::Off | Action::Initdefault)
+    }
+}
+
+/// What the table keeps of a line: 40 bytes beside its text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record {
+    pub group: u32,
+    pub tag: Span,
+    pub levels: Span,
+    pub process: Span,
+    pub options: u32,
+    pub line: u32,
+    pub file: u16,
+    pub action: Action,
+}
+
+/// An entry of a [`Table`].
+#[derive(Clone, Copy)]
+pub struct Entry<'t> {
+    pub(super) table: &'t Table,
+    pub(super) record: &'t Record,
+    pub(super) index: u32,
+}
+
+impl<'t> Entry<'t> {
+    /// Its place in the table, in file order.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// The number of its resource group.
+    pub fn group(&self) -> u32 {
+        self.record.group
+    }
+
+    /// The name of its resource group.
+    pub fn group_name(&self) -> &'t [u8] {
+        self.table.group(self.record.group).map_or(&[], |group| group.name)
+    }
+
+    /// Its tag, which no other entry of the table has.
+    pub fn tag(&self) -> &'t [u8] {
+        self.record.tag.of(&self.table.text)
+    }
+
+    /// The levels that it has.
+    pub fn levels(&self) -> Levels<'t> {
+        Levels { text: self.record.levels.of(&self.table.text) }
+    }
+
+    /// Its action.
+    pub fn action(&self) -> Action {
+        self.record.action
+    }
+
+    /// Its options.
+    pub fn options(&self) -> &'t Options {
+        self.table.options.get(self.record.options as usize).unwrap_or(&self.table.standard)
+    }
+
+    /// Its process.
+    pub fn process(&self) -> Process<'t> {
+        Process::parse(self.record.process.of(&self.table.text))
+    }
+
+    /// Changes when its action, its options or its process change: tells that what runs was started from
+    /// another entry than the one that the table has now.
+    pub fn digest(&self) -> u64 {
+        let mut digest = super::index::fnv(self.record.process.of(&self.table.text));
+        for part in [self.options().digest, self.action() as u64] {
+            digest = (digest ^ part).wrapping_mul(super::index::FNV_PRIME);
+        }
+        digest
+    }
+
+    /// The file that it stands in.
+    pub fn file(&self) -> &'t Path {
+        self.table.files.get(usize::from(self.record.file)).map_or(Path::new(""), |file| &file.path)
+    }
+
+    /// Its line in that file.
+    pub fn line(&self) -> u32 {
+        self.record.line
+    }
+}
+
+/// The levels of an entry.
+///
+/// With a comma it is a list of words. Without one both readings hold: the word itself and each of its
+/// characters. Empty is every level but `0`. A level is a whole word, never a pattern; `S` and `s` are the same.
+/// No entry has level `0`: that level stops a group.
+///
+/// ```
+/// use isinit::isinittab::Table;
+/// let table = Table::parse("example", b"g:a:12:once:true\ng:b:run,maint:once:true\n").unwrap().table;
+/// let [a, b] = [0, 1].map(|index| table.entry(index).unwrap().levels());
+/// assert!(a.has(b"12") && a.has(b"1") && a.has(b"2") && !a.has(b"3"));
+/// assert!(b.has(b"run") && !b.has(b"r") && !b.has(b"ru."));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Levels<'t> {
+    pub(super) text: &'t [u8],
+}
+
+impl<'t> Levels<'t> {
+    /// Does it have this level?
+    pub fn has(&self, level: &[u8]) -> bool {
+        if level == b"0" || level.is_empty() {
+            return false;
+        }
+        let same = |word: &[u8]| word == level || matches!((word, level), (b"S" | b"s", b"S" | b"s"));
+        match self.text {
+            [] => true,
+            list if list.contains(&b',') => self.words().any(same),
+            word => same(word) || word.iter().any(|letter| same(&[*letter])),
+        }
+    }
+
+    /// Its words: those of the list, or the one word.
+    pub fn words(&self) -> impl Iterator<Item = &'t [u8]> + use<'t> {
+        let trim = |word: &'t [u8]| word.trim_ascii();
+        self.text.split(|byte| *byte == b',').map(trim).filter(|word| !word.is_empty())
+    }
+
+    /// As it is written.
+    pub fn raw(&self) -> &'t [u8] {
+        self.text
+    }
+}
+
+/// A process field. Which bytes make a shell necessary, and the prefixes `+` and `@`, are sysvinit's.
+///
+/// ```
+/// use isinit::isinittab::Table;
+/// let table = Table::parse("example", b"g:a:1:once:+/bin/echo a  b\ng:b:1:once:a; b\n").unwrap().table;
+/// let [a, b] = [0, 1].map(|index| table.entry(index).unwrap().process());
+/// assert!(a.no_utmp && !a.shell && b.shell);
+/// assert_eq!(a.words().collect::<Vec<_>>(), [&b"/bin/echo"[..], b"a", b"b"]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process<'t> {
+    /// Without its prefixes.
+    pub text: &'t [u8],
+    /// `+` (sysvinit): no utmp and wtmp record.
+    pub no_utmp: bool,
+    /// `-` (BusyBox): a login shell.
+    pub login: bool,
+    /// To be given to `/bin/sh -c`: there is a metacharacter in it, and no `@` (sysvinit) in front of it.
+    pub shell: bool,
+}
+
+/// sysvinit's list: what makes a shell necessary.
+const METACHARACTERS: &[u8] = b"~`!$^&*()=|\\{}[];\"'<>?";
+
+impl<'t> Process<'t> {
+    pub(super) fn parse(field: &'t [u8]) -> Process<'t> {
+        let mut process = Process { text: field, no_utmp: false, login: false, shell: true };
+        loop {
+            match process.text {
+                [b'+', rest @ ..] if !process.no_utmp => (process.text, process.no_utmp) = (rest, true),
+                [b'-', rest @ ..] if !process.login => (process.text, process.login) = (rest, true),
+                [b'@', rest @ ..] if process.shell => (process.text, process.shell) = (rest, false),
+                _ => break,
+            }
+        }
+        process.shell = process.shell && process.text.iter().any(|byte| METACHARACTERS.contains(byte));
+        process
+    }
+
+    /// Its words, as it is executed without a shell.
+    pub fn words(&self) -> impl Iterator<Item = &'t [u8]> + use<'t> {
+        self.text.split(|byte| is_blank(*byte)).filter(|word| !word.is_empty())
+    }
+}

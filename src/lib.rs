@@ -1,0 +1,37 @@
+//! isinit: a clusterwide init.
+//!
+//! One inittab-like file with one more column, the resource group, is replicated to every host. On each host one
+//! daemon starts, respawns and stops processes, and switches each group to a runlevel on its own.
+//!
+//! # The map of the house
+//!
+//! ```text
+//! table on disk -> isinittab (lexer, entries, diagnostics)
+//!                              |
+//! signals, socket, clock -> supervisor: Event -> engine -> Effect -> sys (spawn, kill, reap)
+//!                              |                   |
+//!         cli -> wire ---------+                rows, in memory that survives an exec of ourselves
+//! ```
+//!
+//! | room | purpose | may import |
+//! | --- | --- | --- |
+//! | [`limits`] | every bound, with its reason and its unit | nothing |
+//! | [`isinittab`] | bytes to entries, with all diagnostics | limits |
+//! | [`engine`] | what is to run, and what to do about it; no I/O | isinittab, limits, the record types of sys::memory |
+//! | [`wire`] | requests and answers as bytes; the client [`Init`] | limits |
+//! | [`sys`] | system calls made safe, and all unsafe code | limits |
+//! | [`supervisor`] | the loop | all but cli |
+//! | [`cli`] | the commands, and all words that a person reads | all |
+//!
+//! The state diagram of a process stands in [`engine::child`], that of a group in `engine/group.rs`. A test
+//! (`tests/house.rs`) holds the rooms to this table.
+
+pub mod cli;
+pub mod engine;
+pub mod isinittab;
+pub mod limits;
+pub mod supervisor;
+pub mod sys;
+pub mod wire;
+
+pub use wire::init::{Init, Options};

@@ -1,0 +1,95 @@
+//! Every bound of isinit in one place: its name, its unit (last in the name) and its reason.
+//!
+//! A process that runs as PID 1 may not grow with what other people send to it. What is not bounded by a
+//! constant here is bounded by the table, which is loaded by the administrator.
+
+/// Entries of one table. The rows are a sparse mapping of this many records, so an unused one costs nothing;
+/// a hundred thousand is ten times the largest table that was asked for.
+pub const ENTRIES_MAX: usize = 131_072;
+
+/// Resource groups of one table, those that a re-read took out and that still run included.
+pub const GROUPS_MAX: usize = 16_384;
+
+/// Bytes of one table with all that it includes: positions are kept in 32 bits with room to spare, and a
+/// larger file is a mistake (a log, a device), not a table.
+pub const TABLE_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// Files that one table may include.
+pub const INCLUDES_MAX: usize = 1_024;
+
+/// Bytes of a tag: it is kept inside its row, so that a changed table finds its children again.
+pub const TAG_MAX_BYTES: usize = 47;
+
+/// Bytes of a group's name and of a level, for the same reason.
+pub const WORD_MAX_BYTES: usize = 63;
+
+/// Bytes of one process field: what one argument of execve(2) may have (MAX_ARG_STRLEN is 32 pages), less
+/// room for the words that are put before it.
+pub const PROCESS_MAX_BYTES: usize = 120 * 1024;
+
+/// Words of a process that is executed without a shell. More than this wants a script.
+pub const ARGUMENTS_MAX: usize = 256;
+
+/// `env` settings, and variables that the daemon hands on from its own environment.
+pub const ENVIRONMENT_MAX: usize = 1_024;
+
+/// Diagnostics that one table gives before the reader says that there are more: a wrong file (a binary, say)
+/// would give one for each line.
+pub const DIAGNOSTICS_MAX: usize = 200;
+
+/// Milliseconds from the stop signal to SIGKILL, where neither entry nor table says otherwise.
+pub const STOP_TIMEOUT_MS: u32 = 5_000;
+
+/// IS::Init's respawn limit: starts, the window in milliseconds, and the rest in milliseconds.
+pub const LIMIT_STARTS: u16 = 5;
+/// See [`LIMIT_STARTS`].
+pub const LIMIT_WINDOW_MS: u32 = 10_000;
+/// See [`LIMIT_STARTS`].
+pub const LIMIT_HOLD_MS: u32 = 60_000;
+
+/// Milliseconds that a respawned process has to live for its delay to go back to the least.
+pub const HEALTHY_MS: u64 = 10_000;
+
+/// Milliseconds until a start is tried again that the system refused for want of something (EAGAIN, ENOMEM,
+/// EMFILE): short, because the want is of others and passes; not zero, because trying is not free.
+pub const RETRY_MS: u64 = 250;
+
+/// Milliseconds between two SIGKILLs to what does not go away.
+pub const KILL_AGAIN_MS: u64 = 1_000;
+
+/// SIGKILLs before a process that does not die (state D) is given up: its entry fails, its switch goes on.
+pub const KILL_TRIES: u8 = 5;
+
+/// The longest time that a table can ask for, in milliseconds: 49 days, what 32 bits hold.
+pub const TIME_MAX_MS: u32 = u32::MAX;
+
+/// Clients that are connected at one time. One more than this takes the place of the one that has been
+/// silent longest.
+pub const CLIENTS_MAX: usize = 128;
+
+/// Bytes of one request: the longest that makes sense is a group, a level and the options of a tell.
+pub const REQUEST_MAX_BYTES: usize = 512;
+
+/// Bytes of answer that are kept for a client which does not read; a long answer is made piece by piece.
+pub const ANSWER_MAX_BYTES: usize = 8 * 1024;
+
+/// Milliseconds that a client may take for its request, and between two reads of its answer.
+pub const CLIENT_TIMEOUT_MS: u64 = 10_000;
+
+/// Transitions that are remembered, for `watch` and the daemon's own messages.
+pub const TRANSITIONS_MAX: usize = 1_024;
+
+/// Processes that one look through /proc takes in: the kernel's default pid_max.
+pub const CENSUS_MAX: usize = 32_768;
+
+/// Bytes of one process's environment. The kernel takes a quarter of the stack limit for all strings (2 MiB); a
+/// sixteenth of that is more than any daemon was given.
+pub const ENVIRONMENT_MAX_BYTES: usize = 128 * 1024;
+
+/// Connections that are accepted before the loop looks at everything else again: fewer than there are places
+/// for, so that a flood cannot take the place of a client that was accepted in the same turn.
+pub const ACCEPTS_MAX: usize = 32;
+
+/// Descriptors that are kept for the daemon's own needs when the limit (RLIMIT_NOFILE) is low: standard ones,
+/// signals, sockets, memory, and a pipe or two for a start.
+pub const RESERVED_DESCRIPTORS: usize = 12;

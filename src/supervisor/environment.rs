@@ -1,0 +1,121 @@
+//! The environment of a process: what all share is written once for a table, what is its own for each start.
+
+use super::messages::say;
+use crate::engine::Engine;
+use crate::engine::rows::Row;
+use crate::isinittab::{Entry, Ready, Table};
+use crate::limits::{ENVIRONMENT_MAX, ENVIRONMENT_MAX_BYTES};
+use crate::sys::spawn::{Full, Words};
+
+/// PATH, where neither the table nor the daemon's environment has one: what a login on Debian has.
+const PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The variables that are made for each process, and never handed on from the daemon's own environment.
+const OWN: [&[u8]; 8] = [
+    b"RUNLEVEL",
+    b"PREVLEVEL",
+    b"INIT_VERSION",
+    b"CONSOLE",
+    b"ISINIT_GROUP",
+    b"ISINIT_TAG",
+    b"ISINIT_SOCKET",
+    b"NOTIFY_SOCKET",
+];
+
+type Pair = (Vec<u8>, Vec<u8>);
+
+/// The environment's buffer.
+pub struct Environment {
+    words: Words,
+    shared: usize,
+    path: Vec<u8>,
+    console: Option<Vec<u8>>,
+    socket: Vec<u8>,
+    notify: Vec<u8>,
+}
+
+impl Environment {
+    /// An environment for processes of the daemon with this socket, and this name of the readiness socket.
+    pub fn new(socket: &[u8], notify: &[u8]) -> Environment {
+        Environment {
+            words: Words::new(ENVIRONMENT_MAX_BYTES, ENVIRONMENT_MAX),
+            shared: 0,
+            path: PATH.to_vec(),
+            console: std::env::var_os("CONSOLE").map(std::ffi::OsString::into_encoded_bytes),
+            socket: socket.to_vec(),
+            notify: notify.to_vec(),
+        }
+    }
+
+    /// Writes what all processes share: the daemon's own environment, then the table's `env`. Allocates.
+    pub fn prepare(&mut self, table: &Table) {
+        self.words.clear();
+        self.path = PATH.to_vec();
+        let mut left_out = 0u64;
+        for (name, value) in shared_pairs(table) {
+            if OWN.contains(&name.as_slice()) {
+                continue;
+            }
+            if self.words.push_pair(&name, &value).is_err() {
+                left_out = left_out.saturating_add(1);
+            }
+            if name == b"PATH" {
+                self.path = value;
+            }
+        }
+        if left_out > 0 {
+            let count = itoa::Buffer::new().format(left_out).to_owned();
+            say(&[count.as_bytes(), b" environment variables are too many or too long, and are left out"]);
+        }
+        self.shared = self.words.len();
+    }
+
+    /// Where a program without a slash in its name is looked for.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// The whole of it, as [`Environment::fill`] left it.
+    pub fn words(&self) -> &Words {
+        &self.words
+    }
+
+    /// Adds what is this process's own.
+    pub fn fill(&mut self, engine: &Engine, entry: &Entry, record: &Row) -> Result<(), Full> {
+        let group = engine.group(record.group);
+        let level = group.map_or(&[][..], |group| group.level());
+        let previous = group.map_or(&[][..], |group| group.previous());
+        let words = &mut self.words;
+        words.truncate(self.shared);
+        words.push_pair(b"RUNLEVEL", level)?;
+        words.push_pair(b"PREVLEVEL", if previous.is_empty() { b"N" } else { previous })?;
+        words.push_pair(b"INIT_VERSION", concat!("isinit-", env!("CARGO_PKG_VERSION")).as_bytes())?;
+        if let Some(console) = &self.console {
+            words.push_pair(b"CONSOLE", console)?;
+        }
+        words.push_pair(b"ISINIT_GROUP", entry.group_name())?;
+        words.push_pair(b"ISINIT_TAG", entry.tag())?;
+        words.push_pair(b"ISINIT_SOCKET", &self.socket)?;
+        if entry.options().ready == Some(Ready::Socket) {
+            words.push_pair(b"NOTIFY_SOCKET", &self.notify)?;
+        }
+        Ok(())
+    }
+}
+
+/// The daemon's variables and the table's; of two with the same name the later one.
+fn shared_pairs(table: &Table) -> Vec<Pair> {
+    let own =
+        std::env::vars_os().map(|(name, value)| (name.into_encoded_bytes(), value.into_encoded_bytes()));
+    let split = |pair: &[u8]| -> Option<Pair> {
+        let mut halves = pair.splitn(2, |byte| *byte == b'=');
+        Some((halves.next()?.to_vec(), halves.next()?.to_vec()))
+    };
+    let set = table.settings().env.iter().filter_map(|pair| split(pair.to_bytes()));
+    let mut pairs: Vec<Pair> = Vec::new();
+    for (name, value) in own.chain(set) {
+        pairs.retain(|(other, _)| *other != name);
+        pairs.push((name, value));
+    }
+    pairs
+}

@@ -1,0 +1,668 @@
+//! The supervisor: the one loop of the daemon, and all that it does for the engine.
+//!
+//! One turn: what has happened becomes events for the engine; the engine's effects are carried out until there
+//! are none; those who wait are answered; then it sleeps in poll(2) until something happens or the next
+//! deadline comes. Without either it sleeps for ever: an idle daemon makes no system call at all.
+//!
+//! Nothing in a turn waits for anybody. A child that execs from a dead network file system, a client that does
+//! not read, a terminal that was stopped with Ctrl-S: each holds up itself alone.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+mod answers;
+mod clients;
+mod environment;
+mod line;
+mod logs;
+mod messages;
+mod processes;
+mod requests;
+mod statfiles;
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use signal_hook::consts;
+
+use clients::{Clients, Heard, Talk};
+use messages::{say, say_errno, say_transition};
+use processes::Processes;
+use statfiles::StatFiles;
+
+use crate::engine::child::Ending;
+use crate::engine::rows::{Last, Row};
+use crate::engine::{Effect, Engine, Event, LoadError, Memory, Ms, NEVER};
+use crate::isinittab::{Action, Entry, Mounts, Settings, Table};
+use crate::limits::{ACCEPTS_MAX, CLIENTS_MAX, ENTRIES_MAX, GROUPS_MAX, RESERVED_DESCRIPTORS, RETRY_MS};
+use crate::sys;
+use crate::sys::notify::Notify;
+use crate::sys::poll::PollSet;
+use crate::sys::reap::{Ended, Exit};
+use crate::sys::signals::{Arrived, Signals};
+use crate::sys::socket::Listener;
+use crate::sys::spawn::{Fault, Step};
+
+/// Where the socket is, when neither command line nor table says.
+pub const SOCKET: &str = "/var/run/is/init.s";
+
+/// What the daemon is started with.
+pub struct Config {
+    /// The table.
+    pub table: PathBuf,
+    /// The socket, if the command line names one.
+    pub socket: Option<PathBuf>,
+    /// The daemon's output goes to the file of the `log` setting: it was detached from its caller.
+    pub log: bool,
+    /// Who waits to hear that the socket is there.
+    pub announce: Option<sys::detach::WriteEnd>,
+}
+
+/// Runs the daemon until everything is stopped. Returns its exit status.
+pub fn run(mut config: Config) -> i32 {
+    let mut announce = config.announce.take();
+    let mut refuse = |status: i32, words: &str| {
+        sys::output::say(words.as_bytes());
+        if let Some(caller) = announce.take() {
+            caller.tell(words.as_bytes());
+        }
+        status
+    };
+    let loaded = match Table::load(&config.table) {
+        Ok(loaded) => loaded,
+        Err(report) => return refuse(4, &report.to_string()),
+    };
+    if config.log {
+        if let Some(log) = &loaded.table.settings().log {
+            if let Err(errno) = sys::detach::log_to(log) {
+                return refuse(1, &format!("isinit: cannot write the log {}: {errno}\n", log.display()));
+            }
+        }
+    }
+    let mut supervisor = match Supervisor::begin(&config, loaded.table) {
+        Ok(supervisor) => supervisor,
+        Err(words) => return refuse(1, &words),
+    };
+    if !loaded.warnings.is_empty() {
+        sys::output::say(loaded.warnings.to_string().as_bytes());
+    }
+    if let Some(caller) = announce {
+        caller.tell(b"ready");
+    }
+    supervisor.serve()
+}
+
+/// What came of a re-read.
+enum Reread {
+    /// The table is in force (or was not changed).
+    Done,
+    /// It has errors, these; the one in force is kept.
+    Bad(Vec<u8>),
+}
+
+/// What a turn of the loop listens to.
+#[derive(Clone, Copy)]
+enum Source {
+    Signals,
+    Listener,
+    Notify,
+    Place,
+    Client(usize),
+    Awaited(u32),
+}
+
+struct Supervisor<'m> {
+    engine: Engine<'m>,
+    processes: Processes,
+    clients: Clients,
+    statfiles: StatFiles,
+    signals: Signals,
+    listener: Option<Listener>,
+    socket_path: PathBuf,
+    place: sys::watch::Watch,
+    notify: Option<Notify>,
+    table_path: PathBuf,
+    table_bad: bool,
+    began_ms: Ms,
+    said: u64,
+    accept_after_ms: Ms,
+    poll: PollSet,
+    sources: Vec<Source>,
+    exit: Option<u8>,
+}
+
+impl Supervisor<'static> {
+    fn begin(config: &Config, table: Table) -> Result<Supervisor<'static>, String> {
+        let now = sys::clock::now_ms();
+        let words = |what: &str| {
+            let what = what.to_string();
+            move |errno: sys::Errno| format!("isinit: cannot {what}: {errno}\n")
+        };
+        let socket_path = config
+            .socket
+            .clone()
+            .or_else(|| table.settings().socket.clone())
+            .unwrap_or_else(|| SOCKET.into());
+        let signals = Signals::take().map_err(words("take the signals over"))?;
+        let listener = listen(&socket_path)?;
+        if let Err(errno) = sys::process::set_subreaper() {
+            say_errno("cannot become", b"the subreaper: what daemons leave behind is not found", errno);
+        }
+        let notify = Notify::open().ok();
+        let name = notify.as_ref().map_or(&b""[..], |notify| notify.name());
+        let processes = Processes::new(socket_path.as_os_str().as_encoded_bytes(), name);
+        let mut supervisor = Supervisor {
+            engine: Engine::new(memory()?),
+            processes,
+            clients: Clients::new(client_places()),
+            statfiles: StatFiles::new(),
+            signals,
+            place: sys::watch::Watch::on(&socket_path),
+            listener: Some(listener),
+            socket_path,
+            notify,
+            table_path: config.table.clone(),
+            table_bad: false,
+            began_ms: now,
+            said: 0,
+            accept_after_ms: 0,
+            poll: PollSet::new(0),
+            sources: Vec::new(),
+            exit: None,
+        };
+        supervisor.take(table).map_err(|error| load_words(error).to_string())?;
+        supervisor.engine.enter_defaults(now);
+        Ok(supervisor)
+    }
+}
+
+/// The rows and what belongs to them, in memory that an exec of ourselves can take over.
+fn memory() -> Result<Memory<'static>, String> {
+    let bytes = |count: usize, size: usize| count.saturating_mul(size).saturating_add(4096);
+    let size = bytes(ENTRIES_MAX, size_of::<Row>())
+        .saturating_add(bytes(GROUPS_MAX, size_of::<crate::engine::rows::GroupRow>()))
+        .saturating_add(bytes(1, size_of::<crate::engine::rows::Head>()));
+    let no_memory = |errno: sys::Errno| format!("isinit: cannot make memory for the rows: {errno}\n");
+    let mut shared = sys::memory::Shared::create(c"isinit rows", size).map_err(no_memory)?;
+    let head = shared.carve(1).and_then(|head| head.first_mut());
+    match (head, shared.carve(GROUPS_MAX), shared.carve(ENTRIES_MAX)) {
+        (Some(head), Some(groups), Some(rows)) => Ok(Memory { rows, groups, head }),
+        _ => Err(no_memory(sys::Errno::NOMEM)),
+    }
+}
+
+/// As many places for clients as there are descriptors for, less those that the daemon needs itself.
+fn client_places() -> usize {
+    let descriptors = sys::process::descriptor_limit();
+    (descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2).clamp(1, CLIENTS_MAX)
+}
+
+fn listen(path: &Path) -> Result<Listener, String> {
+    let shown = path.display();
+    sys::socket::listen(path).map_err(|error| match error {
+        sys::socket::Error::InUse => format!("isinit: another daemon answers at {shown}\n"),
+        sys::socket::Error::TooLong => format!(
+            "isinit: the path of the socket is longer than 107 bytes: {shown}; name a shorter one with -s\n"
+        ),
+        sys::socket::Error::NotASocket => {
+            format!("isinit: {shown} exists and is not a socket; remove it, or name another with -s\n")
+        }
+        sys::socket::Error::Directory(errno) | sys::socket::Error::Failed(errno) => {
+            format!("isinit: cannot listen at {shown}: {errno}; name another place with -s\n")
+        }
+    })
+}
+
+fn load_words(error: LoadError) -> &'static str {
+    match error {
+        LoadError::Entries => "isinit: the table has more entries than there is room for\n",
+        LoadError::Groups => "isinit: the table has more groups than there is room for\n",
+    }
+}
+
+impl Supervisor<'_> {
+    fn serve(&mut self) -> i32 {
+        self.settle();
+        while self.exit.is_none() {
+            self.listen_to_all();
+            if let Err(errno) = self.poll.wait(self.deadline()) {
+                say_errno("cannot wait", b"in poll", errno);
+            }
+            self.hear_all();
+            self.settle();
+        }
+        self.end()
+    }
+
+    /// Takes a table, and makes all room that it needs.
+    fn take(&mut self, table: Table) -> Result<(), LoadError> {
+        self.engine.load(table, sys::clock::now_ms())?;
+        self.processes.prepare(&self.engine);
+        self.statfiles.prepare(self.engine.table().settings(), &self.engine);
+        let awaited = self.engine.table().len();
+        let most = self.clients.len().saturating_add(4).saturating_add(awaited);
+        self.poll = PollSet::new(most);
+        self.sources = Vec::with_capacity(most);
+        say_not_yet(self.engine.table());
+        Ok(())
+    }
+
+    /// Before a tell: the table, if it has changed. Only the group that is told starts anything because of it.
+    fn reread_if_changed(&mut self) -> Reread {
+        if self.engine.table().changed_on_disk() || self.table_bad { self.load_table() } else { Reread::Done }
+    }
+
+    /// When it is asked for: the table, and what is missing in every group at its level.
+    fn reread(&mut self) -> Reread {
+        let read = self.load_table();
+        if !self.table_bad {
+            self.engine.refresh(sys::clock::now_ms());
+        }
+        read
+    }
+
+    fn load_table(&mut self) -> Reread {
+        let read = match Table::load(&self.table_path) {
+            Ok(loaded) => match self.take(loaded.table) {
+                Ok(()) => Reread::Done,
+                Err(error) => Reread::Bad(load_words(error).as_bytes().to_vec()),
+            },
+            Err(report) => Reread::Bad(report.to_string().into_bytes()),
+        };
+        self.table_bad = matches!(read, Reread::Bad(_));
+        read
+    }
+
+    /// Carries out what the engine wants, tells what has happened, answers who waits: until nothing is left.
+    fn settle(&mut self) {
+        self.processes.forget_census();
+        let now = sys::clock::now_ms();
+        while let Some(effect) = self.engine.next_effect(now) {
+            self.carry_out(effect, now);
+            self.tell_messages();
+        }
+        self.tell_messages();
+        self.go_on(now);
+    }
+
+    fn carry_out(&mut self, effect: Effect, now: Ms) {
+        match effect {
+            Effect::Spawn { row } => {
+                let event = self.processes.start(&self.engine, row);
+                self.engine.handle(event, now);
+            }
+            Effect::Stop { row, pid } => {
+                self.processes.forget_awaited(row);
+                let _ = self.processes.signal(pid, self.stop_signal(row));
+            }
+            Effect::Kill { row, pid } => self.processes.kill(&self.engine, row, pid),
+            Effect::EndLog { row } => self.processes.end_log(row),
+            Effect::Sweep { row, main, kill } => {
+                let signal = if kill { consts::SIGKILL } else { self.stop_signal(row) };
+                let left = self.processes.sweep(&self.engine, row, main, signal);
+                self.engine.handle(Event::Swept { row, left }, now);
+            }
+            Effect::Exit { status } => self.exit = Some(status),
+        }
+    }
+
+    fn stop_signal(&self, row: u32) -> i32 {
+        self.engine.row(row).map_or(consts::SIGTERM, |record| i32::from(record.stop_signal))
+    }
+
+    /// Says what has happened since the last time, and writes the status files if it was of a group.
+    fn tell_messages(&mut self) {
+        let count = self.engine.head().count;
+        if self.said == count {
+            return;
+        }
+        while self.said < count {
+            if let Some(transition) = self.engine.head().get(self.said) {
+                say_transition(&self.engine, transition);
+            }
+            self.said = self.said.saturating_add(1);
+        }
+        self.statfiles.write(&self.engine);
+    }
+
+    fn deadline(&self) -> Option<Ms> {
+        let engine = self.engine.deadline().unwrap_or(NEVER);
+        let accept = if self.accept_after_ms > 0 { self.accept_after_ms } else { NEVER };
+        let first = engine.min(self.clients.deadline()).min(accept);
+        (first != NEVER).then_some(first)
+    }
+
+    fn listen_to_all(&mut self) {
+        self.poll.clear();
+        self.sources.clear();
+        let mut add = |source, fd, read, write| {
+            if self.poll.add(fd, read, write).is_some() {
+                self.sources.push(source);
+            }
+        };
+        add(Source::Signals, self.signals.fd(), true, false);
+        for awaited in self.processes.awaited() {
+            add(Source::Awaited(awaited.row), awaited.pipe.as_fd(), true, false);
+        }
+        if let Some(notify) = &self.notify {
+            add(Source::Notify, notify.fd(), true, false);
+        }
+        if let Some(place) = self.place.fd() {
+            add(Source::Place, place, true, false);
+        }
+        for place in 0..self.clients.len() {
+            if let Some(client) = self.clients.get(place) {
+                add(Source::Client(place), client.fd(), client.wants_read(), client.wants_write());
+            }
+        }
+        if let Some(listener) = self.listener.as_ref().filter(|_| self.accept_after_ms == 0) {
+            add(Source::Listener, listener.fd(), true, false);
+        }
+    }
+
+    /// Turns what has happened into events. Signals first: who was the process of a row is asked of the rows,
+    /// and a PID is free for reuse only when we have collected it.
+    fn hear_all(&mut self) {
+        let now = sys::clock::now_ms();
+        if self.accept_after_ms <= now {
+            self.accept_after_ms = 0;
+        }
+        for token in 0..self.sources.len() {
+            let Some(&source) = self.sources.get(token) else { break };
+            let (read, write) = (self.poll.readable(token), self.poll.writable(token));
+            match source {
+                Source::Signals if read => self.hear_signals(now),
+                Source::Awaited(row) if read => self.hear_awaited(row, now),
+                Source::Notify if read => self.hear_notify(now),
+                Source::Place if read => self.hear_place(),
+                Source::Client(place) if read || write => self.hear_client(place, write, now),
+                Source::Listener if read => self.accept(now),
+                Source::Signals
+                | Source::Awaited(_)
+                | Source::Notify
+                | Source::Place
+                | Source::Client(_)
+                | Source::Listener => {}
+            }
+        }
+        self.close_silent(now);
+    }
+
+    fn hear_signals(&mut self, now: Ms) {
+        let mut arrived = [Arrived::default(); 16];
+        loop {
+            let count = match self.signals.read(&mut arrived) {
+                Ok(count) => count,
+                Err(errno) => return say_errno("cannot read", b"signals", errno),
+            };
+            for signal in arrived.iter().take(count) {
+                self.hear_signal(signal.number, now);
+            }
+            if count < arrived.len() {
+                return;
+            }
+        }
+    }
+
+    fn hear_signal(&mut self, number: i32, now: Ms) {
+        match number {
+            consts::SIGCHLD => self.reap(now),
+            consts::SIGTERM | consts::SIGINT => self.engine.go_down(0, now),
+            consts::SIGHUP => {
+                if let Reread::Bad(text) = self.reread() {
+                    sys::output::say(&text);
+                    say(&[b"the table has errors; the one in force is kept"]);
+                }
+                self.restore_socket();
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes in all that have ended, not one for each SIGCHLD: signals of the same kind are merged. Each is
+    /// looked at first, noted, and only then collected, so that its number cannot be another's before that.
+    fn reap(&mut self, now: Ms) {
+        loop {
+            match sys::reap::peek() {
+                Ok(Some(ended)) => {
+                    self.note_end(&ended, now);
+                    if let Err(errno) = sys::reap::collect(ended.pid) {
+                        return say_errno("cannot collect", b"a process that has ended", errno);
+                    }
+                }
+                Ok(None) => return,
+                Err(errno) => return say_errno("cannot look", b"for processes that have ended", errno),
+            }
+        }
+    }
+
+    fn note_end(&mut self, ended: &Ended, now: Ms) {
+        let row = self.engine.row_of_pid(ended.pid);
+        let fault = row.and_then(|row| self.engine.row(row)).and_then(fault_of);
+        let (last, ending) = match (fault, ended.how) {
+            (Some(fault), _) => fault_ending(fault),
+            (None, Exit::Code(0)) => (Last::Exit(0), Ending::Well),
+            (None, Exit::Code(code)) => (Last::Exit(code as u8), Ending::Badly),
+            (None, Exit::Signal(signal)) => (Last::Signal(signal as u8), Ending::Badly),
+        };
+        if let Some(row) = row {
+            self.processes.forget_awaited(row);
+        }
+        self.engine.handle(Event::Ended { pid: ended.pid, last, ending }, now);
+    }
+
+    /// A newline on the descriptor of `ready=FD` is readiness; whatever comes before it is not looked at. The
+    /// end without one is not: the deadline decides.
+    fn hear_awaited(&mut self, row: u32, now: Ms) {
+        let mut bytes = [0; 64];
+        loop {
+            let Some(awaited) = self.processes.awaited().iter().find(|awaited| awaited.row == row) else {
+                return;
+            };
+            match sys::pipe::read(&awaited.pipe, &mut bytes) {
+                Ok(Some(count)) if count > 0 => {
+                    if bytes.iter().take(count).any(|byte| *byte == b'\n') {
+                        self.engine.handle(Event::Ready { row }, now);
+                        return self.processes.forget_awaited(row);
+                    }
+                }
+                Ok(None) => return,
+                Ok(Some(_)) | Err(_) => return self.processes.forget_awaited(row),
+            }
+        }
+    }
+
+    /// `READY=1` of sd_notify(3), from the main process or one of its session.
+    fn hear_notify(&mut self, now: Ms) {
+        let mut bytes = [0; 1024];
+        loop {
+            let Some(notify) = &self.notify else { return };
+            let Ok(Some((count, pid))) = notify.receive(&mut bytes) else { return };
+            let message = bytes.get(..count).unwrap_or(&[]);
+            if !message.split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
+                continue;
+            }
+            let row = self.engine.row_of_pid(pid).or_else(|| {
+                let leader = sys::process::session_of(pid)?;
+                self.engine.row_of_pid(leader)
+            });
+            if let Some(row) = row {
+                self.engine.handle(Event::Ready { row }, now);
+            }
+        }
+    }
+
+    fn hear_place(&mut self) {
+        self.place.drain();
+        self.restore_socket();
+    }
+
+    /// Makes the socket anew if its file is not there any more, or is not ours.
+    fn restore_socket(&mut self) {
+        if self.listener.as_ref().is_some_and(Listener::still_there) {
+            return;
+        }
+        match sys::socket::listen(&self.socket_path) {
+            Ok(listener) => {
+                say(&[b"the socket was gone, and is made anew"]);
+                self.listener = Some(listener);
+            }
+            Err(_) => say(&[b"the socket is gone and cannot be made anew; SIGHUP tries again"]),
+        }
+        self.place = sys::watch::Watch::on(&self.socket_path);
+    }
+
+    fn hear_client(&mut self, place: usize, write: bool, now: Ms) {
+        let Some(client) = self.clients.get_mut(place) else { return };
+        if write && !client.flush(now) {
+            return self.clients.close(place);
+        }
+        self.hear_requests(place, now);
+    }
+
+    /// Takes in the requests of a client, one after the other: the next when the one before is answered.
+    fn hear_requests(&mut self, place: usize, now: Ms) {
+        loop {
+            let Some(client) = self.clients.get_mut(place).filter(|client| client.wants_read()) else {
+                return;
+            };
+            let waits = !matches!(client.talk, Talk::Asking);
+            match client.hear(now) {
+                Heard::Nothing => return,
+                Heard::Gone => return self.clients.close(place),
+                // Who waits for an answer and goes on talking is not listened to until it has it.
+                Heard::Line { .. } | Heard::TooLong if waits => return,
+                Heard::TooLong => return self.turn_away(place, b"err 2 a request has at most 512 bytes\n"),
+                Heard::Line { length, last } => {
+                    let line = client.take_line(length);
+                    self.request(place, &line, last);
+                    if !self.engine_answers(place, now) {
+                        return self.clients.close(place);
+                    }
+                }
+            }
+        }
+    }
+
+    fn turn_away(&mut self, place: usize, words: &[u8]) {
+        let now = sys::clock::now_ms();
+        if let Some(client) = self.clients.get_mut(place) {
+            client.put(words);
+            client.flush(now);
+        }
+        self.clients.close(place);
+    }
+
+    fn accept(&mut self, now: Ms) {
+        for _ in 0..ACCEPTS_MAX {
+            let Some(listener) = &self.listener else { return };
+            match listener.accept() {
+                Ok(Some((fd, peer))) => {
+                    let allowed = peer.uid == 0 || peer.uid == sys::process::own_uid();
+                    let Some(place) = self.clients.seat(fd, now) else { continue };
+                    if !allowed {
+                        self.turn_away(place, b"err 6 only root and the daemon's own user may ask it\n");
+                        continue;
+                    }
+                    self.hear_requests(place, now);
+                }
+                Ok(None) => return,
+                // No descriptor is left. Somebody silent gives his up; else it is tried again a little later,
+                // instead of finding the same out in a circle.
+                Err(_) => {
+                    if !self.clients.make_room() {
+                        self.accept_after_ms = now.saturating_add(RETRY_MS);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn close_silent(&mut self, now: Ms) {
+        for place in 0..self.clients.len() {
+            if self.clients.get(place).is_some_and(|client| client.deadline() <= now) {
+                self.clients.close(place);
+            }
+        }
+    }
+
+    /// Everything is down: says so to those who wait for it, and takes the socket away.
+    fn end(&mut self) -> i32 {
+        let now = sys::clock::now_ms();
+        for place in 0..self.clients.len() {
+            if let Some(client) = self.clients.get_mut(place) {
+                if matches!(client.talk, Talk::End) {
+                    client.put(b"ok stopped\n");
+                    client.flush(now);
+                }
+            }
+        }
+        if let Some(listener) = self.listener.take() {
+            listener.close();
+        }
+        self.processes.close();
+        i32::from(self.exit.unwrap_or(0))
+    }
+}
+
+fn fault_ending(fault: Fault) -> (Last, Ending) {
+    use sys::Errno;
+    let last =
+        Last::Fault { step: fault.step as u8, errno: fault.errno.raw_os_error().unsigned_abs() as u16 };
+    let ending = match (fault.step, fault.errno) {
+        (Step::Tty, Errno::NOENT | Errno::NXIO | Errno::NODEV) => Ending::NoTerminal,
+        (_, Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::TXTBSY) => Ending::Wanting,
+        (_, _) => Ending::Badly,
+    };
+    (last, ending)
+}
+
+/// What the table asks for and this version does not do yet is said by name, never passed over.
+fn say_not_yet(table: &Table) {
+    for entry in table.entries() {
+        for what in not_yet(&entry).into_iter().flatten() {
+            say(&[entry.group_name(), b"/", entry.tag(), b": ", what.as_bytes(), b" is not there yet"]);
+        }
+    }
+    for name in settings_not_yet(table.settings()).into_iter().flatten() {
+        say(&[b"the setting ", name.as_bytes(), b" is not there yet"]);
+    }
+}
+
+fn not_yet(entry: &Entry) -> [Option<&'static str>; 4] {
+    let options = entry.options();
+    let action = match entry.action() {
+        Action::Respawn | Action::Wait | Action::Once | Action::Test | Action::Off | Action::Initdefault => {
+            None
+        }
+        action => Some(action.name()),
+    };
+    [
+        action,
+        options.memory_bytes.map(|_| "memory="),
+        options.cpu_percent.map(|_| "cpu="),
+        options.pids.map(|_| "pids="),
+    ]
+}
+
+fn settings_not_yet(settings: &Settings) -> [Option<&'static str>; 3] {
+    [
+        (settings.mounts != Mounts::Auto).then_some("mounts"),
+        settings.watchdog.as_ref().map(|_| "watchdog"),
+        settings.initscript.as_ref().map(|_| "initscript"),
+    ]
+}
+
+/// What the child has written into its row, if it could not become its program.
+fn fault_of(record: &Row) -> Option<Fault> {
+    Fault::from_word(record.fault.load(std::sync::atomic::Ordering::Acquire))
+}

@@ -1,0 +1,290 @@
+//! How an entry becomes a process, and how it is stopped with all that it has started.
+//!
+//! Everything here works on buffers that were made when the table was loaded. A start costs one fork; what goes
+//! wrong in the child comes back through its row (see `sys::spawn`), so that nobody waits for an exec. A stop
+//! reaches every descendant: where cgroup v2 can be written each entry has a cgroup of its own; elsewhere the
+//! process group, the session, and the orphans that have come to us (we are their subreaper) and carry the
+//! entry's tag in their environment.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use signal_hook::consts;
+
+use super::environment::Environment;
+use super::line::Line;
+use super::logs::{Awaited, Logs};
+use super::messages::say;
+use crate::engine::rows::{Last, Row};
+use crate::engine::{Engine, Event};
+use crate::isinittab::{Entry, Process, Ready, Table, Tty};
+use crate::limits::{ARGUMENTS_MAX, PROCESS_MAX_BYTES, TAG_MAX_BYTES};
+use crate::sys;
+use crate::sys::census::{Census, Wanted};
+use crate::sys::cgroup::Cgroups;
+use crate::sys::spawn::{Full, Input, Spawn, Step, Words};
+use crate::sys::user::Credentials;
+
+/// Bytes that `/bin/sh -c` and the terminating zeros add to a process field.
+const SHELL_MAX_BYTES: usize = 64;
+
+/// What starting and stopping needs.
+pub struct Processes {
+    argv: Words,
+    environment: Environment,
+    people: Vec<(Box<[u8]>, Option<Credentials>)>,
+    logs: Logs,
+    awaited: Vec<Awaited>,
+    cgroups: Option<Cgroups>,
+    census: Census,
+    census_taken: bool,
+    socket_marker: Vec<u8>,
+}
+
+impl Processes {
+    /// For the processes of the daemon with this socket and this readiness socket.
+    pub fn new(socket: &[u8], notify: &[u8]) -> Processes {
+        Processes {
+            argv: Words::new(PROCESS_MAX_BYTES.saturating_add(SHELL_MAX_BYTES), ARGUMENTS_MAX),
+            environment: Environment::new(socket, notify),
+            people: Vec::new(),
+            logs: Logs::new(),
+            awaited: Vec::new(),
+            cgroups: Cgroups::find(),
+            census: Census::new(),
+            census_taken: false,
+            socket_marker: [b"ISINIT_SOCKET=", socket].concat(),
+        }
+    }
+
+    /// Makes room for what a table needs: environment, users, logs, readiness pipes. Allocates.
+    pub fn prepare(&mut self, engine: &Engine) {
+        let table = engine.table();
+        self.environment.prepare(table);
+        self.look_up_people(table);
+        self.logs.prepare(engine);
+        let piped =
+            table.entries().filter(|entry| matches!(entry.options().ready, Some(Ready::Fd(_)))).count();
+        self.awaited.reserve(piped.saturating_sub(self.awaited.len()));
+    }
+
+    fn look_up_people(&mut self, table: &Table) {
+        self.people.clear();
+        for user in table.entries().filter_map(|entry| entry.options().user.as_deref()) {
+            if self.people.iter().any(|(known, _)| **known == *user) {
+                continue;
+            }
+            let found = Credentials::lookup(user).ok();
+            if found.is_none() {
+                say(&[
+                    b"user ",
+                    user,
+                    b" does not exist on this machine: its entries cannot be started here",
+                ]);
+            }
+            self.people.push((user.into(), found));
+        }
+    }
+
+    /// Starts the entry of a row, and says what came of it.
+    pub fn start(&mut self, engine: &Engine, row: u32) -> Event {
+        let (Some(entry), Some(record)) = (engine.entry(row), engine.row(row)) else {
+            return Event::Refused { row, errno: errno_word(sys::Errno::SRCH) };
+        };
+        match self.try_start(engine, row, &entry, record) {
+            Ok(pid) => Event::Spawned { row, pid },
+            Err(Trouble::Passing(errno)) => Event::Refused { row, errno: errno_word(errno) },
+            Err(Trouble::Lasting(step, errno)) => {
+                Event::Unable { row, last: Last::Fault { step: step as u8, errno: errno_word(errno) } }
+            }
+        }
+    }
+
+    fn try_start(&mut self, engine: &Engine, row: u32, entry: &Entry, record: &Row) -> Result<u32, Trouble> {
+        let reader = engine.reader(row);
+        self.logs.open(row)?;
+        if let Some(reader) = reader {
+            self.logs.open(reader)?;
+        }
+        let too_long = |Full| Trouble::Lasting(Step::Exec, sys::Errno::TOOBIG);
+        write_arguments(&mut self.argv, &entry.process()).map_err(too_long)?;
+        self.environment.fill(engine, entry, record).map_err(too_long)?;
+        let ready = match entry.options().ready {
+            Some(Ready::Fd(number)) => {
+                let (ours, theirs) = sys::pipe::pair()?;
+                sys::pipe::set_nonblocking(&ours)?;
+                Some((ours, (theirs, number as i32)))
+            }
+            Some(Ready::Socket) | None => None,
+        };
+        let pid = self.spawn(row, reader, entry, record, ready.as_ref().map(|(_, theirs)| theirs))?;
+        self.forget_awaited(row);
+        if let Some((pipe, _)) = ready {
+            self.awaited.push(Awaited { row, pipe });
+        }
+        Ok(pid)
+    }
+
+    fn spawn(
+        &mut self,
+        row: u32,
+        reader: Option<u32>,
+        entry: &Entry,
+        record: &Row,
+        ready: Option<&(OwnedFd, i32)>,
+    ) -> Result<u32, Trouble> {
+        let options = entry.options();
+        let credentials = match options.user.as_deref() {
+            Some(user) => Some(self.person(user).ok_or(Trouble::Lasting(Step::Uid, sys::Errno::NOENT))?),
+            None => None,
+        };
+        // Without a cgroup of its own it is stopped by its process group: no reason not to start it.
+        let cgroup = self.cgroups.as_ref().and_then(|cgroups| cgroups.make(record.tag()).ok());
+        let output = reader.and_then(|reader| self.logs.input(reader));
+        let spawn = Spawn {
+            argv: &self.argv,
+            env: self.environment.words(),
+            search: self.environment.path(),
+            stdin: self.logs.output(row).map_or(Input::Null, Input::From),
+            stdout: output,
+            stderr: output,
+            extra: ready.map(|(pipe, number)| (pipe.as_fd(), *number)),
+            tty: match &options.tty {
+                Some(Tty::Device(device)) => Some(device),
+                Some(Tty::Console) => Some(c"/dev/console"),
+                None => None,
+            },
+            dir: options.dir.as_deref(),
+            umask: options.umask,
+            nice: options.nice,
+            oom: options.oom,
+            rlimits: &options.rlimits,
+            credentials,
+            cgroup: cgroup.as_ref().map(|cgroup| cgroup.as_fd()),
+            login: entry.process().login,
+            pid: &record.pid,
+            fault: &record.fault,
+        };
+        Ok(sys::spawn::spawn(&spawn)?)
+    }
+
+    fn person(&self, user: &[u8]) -> Option<&Credentials> {
+        self.people.iter().find(|(known, _)| **known == *user)?.1.as_ref()
+    }
+
+    /// The processes whose readiness is awaited on a pipe.
+    pub fn awaited(&self) -> &[Awaited] {
+        &self.awaited
+    }
+
+    /// Nobody waits for this row's readiness any more.
+    pub fn forget_awaited(&mut self, row: u32) {
+        self.awaited.retain(|awaited| awaited.row != row);
+    }
+
+    /// Closes the log of a reader, so that it comes to its end.
+    pub fn end_log(&mut self, reader: u32) {
+        self.logs.end(reader);
+    }
+
+    /// Sends a signal to a row's process group; to the process alone where it has not made its group yet. What
+    /// is stopped (SIGSTOP) is continued, so that it can do what the signal asks for.
+    pub fn signal(&self, pid: u32, signal: i32) -> Result<(), sys::Errno> {
+        let pid = pid as i32;
+        let sent = sys::signals::send_group(pid, signal).or_else(|_| sys::signals::send(pid, signal));
+        if signal != consts::SIGSTOP && signal != consts::SIGTSTP {
+            let _ = sys::signals::send_group(pid, consts::SIGCONT);
+        }
+        sent
+    }
+
+    /// SIGKILL to a row's process, its group, and all of its cgroup.
+    pub fn kill(&mut self, engine: &Engine, row: u32, pid: u32) {
+        if let (Some(cgroups), Some(record)) = (&self.cgroups, engine.row(row)) {
+            let _ = cgroups.kill(record.tag());
+        }
+        let _ = sys::signals::send_group(pid as i32, consts::SIGKILL);
+        let _ = sys::signals::send(pid as i32, consts::SIGKILL);
+    }
+
+    /// The processes have changed: what a look through /proc has found is old.
+    pub fn forget_census(&mut self) {
+        self.census_taken = false;
+    }
+
+    /// A row's process has ended while being stopped: sends the signal to what it has left. Is there anything?
+    pub fn sweep(&mut self, engine: &Engine, row: u32, main: u32, signal: i32) -> bool {
+        let Some(record) = engine.row(row) else { return false };
+        match &self.cgroups {
+            Some(cgroups) => sweep_cgroup(cgroups, record.tag(), signal),
+            None => self.sweep_proc(engine, record, main, signal),
+        }
+    }
+
+    fn sweep_proc(&mut self, engine: &Engine, record: &Row, main: u32, signal: i32) -> bool {
+        if !self.census_taken && self.census.look().is_err() {
+            // Without /proc there is only the process group to go by.
+            return main > 1 && sys::signals::send_group(main as i32, signal).is_ok();
+        }
+        self.census_taken = true;
+        let mut marker = Line::<{ TAG_MAX_BYTES + 16 }>::new();
+        marker.text("ISINIT_TAG=").text(record.tag());
+        let mut left = false;
+        let known = |pid: u32| engine.row_of_pid(pid).is_some();
+        let wanted = Wanted { main, marker: marker.bytes(), owner_marker: &self.socket_marker };
+        self.census.belonging(&wanted, known, |pid| {
+            left = true;
+            let _ = sys::signals::send(pid as i32, signal);
+            if signal != consts::SIGKILL {
+                let _ = sys::signals::send(pid as i32, consts::SIGCONT);
+            }
+        });
+        left
+    }
+
+    /// Takes away what is kept for all processes: after the last of them has ended.
+    pub fn close(&mut self) {
+        if let Some(cgroups) = self.cgroups.take() {
+            let _ = cgroups.close();
+        }
+    }
+}
+
+/// Why a process could not be started.
+enum Trouble {
+    /// For want of something that will be there later.
+    Passing(sys::Errno),
+    /// It will not be better the next time.
+    Lasting(Step, sys::Errno),
+}
+
+impl From<sys::Errno> for Trouble {
+    fn from(errno: sys::Errno) -> Trouble {
+        Trouble::Passing(errno)
+    }
+}
+
+fn errno_word(errno: sys::Errno) -> u16 {
+    errno.raw_os_error().unsigned_abs() as u16
+}
+
+fn write_arguments(argv: &mut Words, process: &Process) -> Result<(), Full> {
+    argv.clear();
+    if process.shell {
+        argv.push(b"/bin/sh")?;
+        argv.push(b"-c")?;
+        return argv.push(process.text);
+    }
+    process.words().try_for_each(|word| argv.push(word))
+}
+
+fn sweep_cgroup(cgroups: &Cgroups, tag: &[u8], signal: i32) -> bool {
+    if cgroups.populated(tag) == Ok(false) {
+        let _ = cgroups.remove(tag);
+        return false;
+    }
+    let _ = match signal {
+        consts::SIGKILL => cgroups.kill(tag),
+        _ => cgroups.signal(tag, signal).map(|_| ()),
+    };
+    true
+}

@@ -1,0 +1,12 @@
+//! What the host is called.
+
+/// The host's name as uname(2) has it: what `group` is when the table does not say. Empty where the kernel
+/// has none.
+///
+/// ```
+/// let name = isinit::sys::host::hostname();
+/// assert!(name.len() <= 64);
+/// ```
+pub fn hostname() -> Vec<u8> {
+    rustix::system::uname().nodename().to_bytes().to_vec()
+}

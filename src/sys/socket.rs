@@ -1,0 +1,391 @@
+//! The daemon's UNIX stream socket (unix(7)).
+//!
+//! Two daemons must not have one path, and a daemon that was killed must not keep the next one out. What tells a
+//! live socket from a dead one is whether somebody answers: connect(2) is refused when nobody listens. Looking
+//! and replacing are two steps, and between bind and listen a live daemon looks dead; so whoever does either
+//! holds a lock (flock(2)) on the directory meanwhile.
+//!
+//! The file has mode 0600 from its first moment: Linux gives it the mode of the socket, which is set before bind,
+//! less the umask, which is not touched.
+
+#![allow(unsafe_code)]
+
+use super::raw::last_errno;
+use rustix::fs::{
+    CWD, FileType, FlockOperation, Mode, OFlags, Stat, chmod, fchmod, flock, lstat, mkdir, openat, unlink,
+};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, send, socket_with,
+};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// Bytes of a socket's path at most: `sun_path` of sockaddr_un has 108, the last of them NUL.
+pub const PATH_MAX_BYTES: usize = 107;
+
+/// Connections that the kernel keeps for us until they are accepted; the thousandth client at one time waits in
+/// its connect.
+const BACKLOG: i32 = 128;
+
+/// Why there is no socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// A daemon answers at this path, or is about to.
+    InUse,
+    /// There is something else at this path.
+    NotASocket,
+    /// The path has more than [`PATH_MAX_BYTES`] bytes.
+    TooLong,
+    /// Its directory could not be made.
+    Directory(Errno),
+    /// Another call failed.
+    Failed(Errno),
+}
+
+impl From<Errno> for Error {
+    fn from(errno: Errno) -> Error {
+        match errno {
+            Errno::NAMETOOLONG => Error::TooLong,
+            errno => Error::Failed(errno),
+        }
+    }
+}
+
+/// Who is at the other end of a connection (SO_PEERCRED): as it was when it connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerCred {
+    /// Process id; 0 when it is outside of our PID namespace.
+    pub pid: u32,
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+}
+
+/// A socket that listens at a path.
+#[derive(Debug)]
+pub struct Listener {
+    fd: OwnedFd,
+    path: PathBuf,
+    /// Device and inode of the file that is ours.
+    file: (u64, u64),
+}
+
+/// Makes a socket at `path`, mode 0600, and listens. Missing directories above it are made with mode 0755; the
+/// file of a dead socket is replaced.
+///
+/// ```
+/// use isinit::sys::socket;
+/// let path = std::env::temp_dir().join(format!("isinit-doc-{}.s", std::process::id()));
+/// let listener = socket::listen(&path).unwrap();
+/// assert_eq!(socket::listen(&path).unwrap_err(), socket::Error::InUse);
+/// let client = socket::connect(&path).unwrap();
+/// let (_server, peer) = listener.accept().unwrap().unwrap();
+/// assert_eq!(peer.pid, std::process::id());
+/// listener.close();
+/// assert!(!path.exists());
+/// ```
+///
+/// # Errors
+/// [`Error`].
+pub fn listen(path: &Path) -> Result<Listener, Error> {
+    let address = address(path)?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_directory(directory).map_err(Error::Directory)?;
+    let _lock = lock(directory)?;
+    let fd = stream()?;
+    let mode = Mode::RUSR | Mode::WUSR;
+    fchmod(&fd, mode)?;
+    if let Err(errno) = bind(&fd, &address) {
+        make_way(path, errno)?;
+        bind(&fd, &address)?;
+    }
+    rustix::net::listen(&fd, BACKLOG)?;
+    let stat = lstat(path)?;
+    if Mode::from_raw_mode(stat.st_mode) != mode {
+        // A umask that takes from the owner too. More than 0600 it never had.
+        chmod(path, mode)?;
+    }
+    Ok(Listener { fd, path: path.to_owned(), file: file_of(&stat) })
+}
+
+/// Connects to the socket at a path, without waiting. The connection is close-on-exec and non-blocking.
+///
+/// # Errors
+/// ENAMETOOLONG; ECONNREFUSED when nobody listens; EAGAIN when its queue is full; ENOENT, EACCES, and
+/// what else connect(2) says.
+pub fn connect(path: &Path) -> Result<OwnedFd, Errno> {
+    let fd = stream()?;
+    rustix::net::connect(&fd, &address(path)?)?;
+    Ok(fd)
+}
+
+/// Reads what has come (recv(2)): `Some(0)` at the end, `None` when there is nothing now.
+///
+/// # Errors
+/// ECONNRESET and what else read(2) says, but EINTR and EAGAIN.
+pub fn read(fd: impl AsFd, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
+    super::pipe::read(fd, buffer)
+}
+
+/// Writes what is taken now (send(2) with MSG_DONTWAIT and MSG_NOSIGNAL), and says how much; `None` when the
+/// client has to read first.
+///
+/// # Errors
+/// EPIPE, ECONNRESET and what else send(2) says, but EINTR and EAGAIN.
+pub fn write(fd: impl AsFd, bytes: &[u8]) -> Result<Option<usize>, Errno> {
+    loop {
+        match send(&fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(count) => return Ok(Some(count)),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+impl Listener {
+    /// What to wait for: readable when somebody has connected.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// The next connection, close-on-exec and non-blocking, with who it is from; `None` when there is none
+    /// now. Who connected and has gone again is passed over.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE and ENOMEM: the connection stays in the queue, and the descriptor readable. What else accept4(2)
+    /// says.
+    pub fn accept(&self) -> Result<Option<(OwnedFd, PeerCred)>, Errno> {
+        loop {
+            match accept_with(&self.fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok(fd) => {
+                    let peer = peer(fd.as_fd())?;
+                    return Ok(Some((fd, peer)));
+                }
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// Whether the file at the path is still the one that was made: not when somebody has removed or replaced
+    /// it, or has mounted something over its directory.
+    pub fn still_there(&self) -> bool {
+        lstat(self.path.as_path()).is_ok_and(|stat| file_of(&stat) == self.file)
+    }
+
+    /// Stops listening, and removes the file if it is still ours.
+    pub fn close(self) {
+        if self.still_there() {
+            let _ = unlink(self.path.as_path());
+        }
+    }
+}
+
+fn address(path: &Path) -> Result<SocketAddrUnix, Errno> {
+    if path.as_os_str().len() > PATH_MAX_BYTES {
+        return Err(Errno::NAMETOOLONG);
+    }
+    if path.as_os_str().is_empty() {
+        return Err(Errno::NOENT);
+    }
+    SocketAddrUnix::new(path)
+}
+
+fn stream() -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+}
+
+/// The types of these fields differ between architectures.
+#[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
+fn file_of(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev as u64, stat.st_ino as u64)
+}
+
+/// mkdir -p with mode 0755 for what is missing. The depth is bounded by the length of a path.
+fn make_directory(path: &Path) -> Result<(), Errno> {
+    let mode = Mode::from_raw_mode(0o755);
+    let made = match (mkdir(path, mode), path.parent()) {
+        (Err(Errno::NOENT), Some(parent)) if !parent.as_os_str().is_empty() => {
+            make_directory(parent)?;
+            mkdir(path, mode)
+        }
+        (made, _) => made,
+    };
+    match made {
+        // The umask may have taken something away.
+        Ok(()) => chmod(path, mode),
+        Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The lock on a directory, as long as what is returned lives. Where there cannot be one (no permission to read
+/// it, a file system without locks), it is done without.
+fn lock(directory: &Path) -> Result<Option<OwnedFd>, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(fd) = openat(CWD, directory, flags, Mode::empty()) else { return Ok(None) };
+    match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(Error::InUse),
+        _ => Ok(Some(fd)),
+    }
+}
+
+/// Removes a dead socket at `path`, where a bind has failed with `errno`.
+fn make_way(path: &Path, errno: Errno) -> Result<(), Error> {
+    if errno != Errno::ADDRINUSE {
+        return Err(errno.into());
+    }
+    if FileType::from_raw_mode(lstat(path)?.st_mode) != FileType::Socket {
+        return Err(Error::NotASocket);
+    }
+    match connect(path) {
+        Err(Errno::CONNREFUSED) => Ok(unlink(path)?),
+        // Connected; a full queue; a socket of another type: somebody is there.
+        Ok(_) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Err(Error::InUse),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// SO_PEERCRED by libc: rustix makes a process id that is never 0 of it, and it can be 0.
+fn peer(fd: BorrowedFd<'_>) -> Result<PeerCred, Errno> {
+    let mut cred = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut length = libc::socklen_t::try_from(size_of_val(&cred)).map_err(|_| Errno::INVAL)?;
+    // SAFETY: a struct ucred and its length, into which the kernel writes no more than that.
+    let result = unsafe {
+        let place = (&raw mut cred).cast();
+        libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, place, &mut length)
+    };
+    if result != 0 {
+        return Err(last_errno());
+    }
+    Ok(PeerCred { pid: u32::try_from(cred.pid).unwrap_or(0), uid: cred.uid, gid: cred.gid })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::poll::PollSet;
+    use crate::sys::process::{own_gid, own_pid, own_uid};
+    use crate::sys::testing::{Scratch, in_child};
+    use std::os::unix::fs::PermissionsExt;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn its_mode_is_0600_and_its_directories_are_0755_whatever_the_umask() {
+        for umask in [0, 0o022, 0o777] {
+            let scratch = Scratch::new("socket");
+            let path = scratch.0.join("run/is/init.s");
+            let status = in_child(|| {
+                rustix::process::umask(Mode::from_raw_mode(umask));
+                let _listener = listen(&path).unwrap();
+                0
+            });
+            assert_eq!(status, 0, "umask {umask:o}");
+            assert_eq!(mode(&path), 0o600, "umask {umask:o}");
+            assert_eq!(mode(path.parent().unwrap()), 0o755);
+            assert_eq!(mode(&scratch.0.join("run")), 0o755);
+            // The child has ended, its socket is dead, and replaced.
+            let listener = listen(&path).unwrap();
+            assert!(listener.still_there());
+        }
+    }
+
+    #[test]
+    fn a_live_socket_stays_and_what_is_no_socket_too() {
+        let scratch = Scratch::new("socket");
+        let path = scratch.0.join("init.s");
+        let listener = listen(&path).unwrap();
+        assert_eq!(listen(&path).unwrap_err(), Error::InUse);
+        assert!(listener.still_there());
+        drop(listener);
+        assert!(path.exists(), "drop alone leaves the file");
+        listen(&path).unwrap().close();
+        assert!(!path.exists());
+        std::fs::write(&path, "a letter").unwrap();
+        assert_eq!(listen(&path).unwrap_err(), Error::NotASocket);
+        assert_eq!(std::fs::read(&path).unwrap(), b"a letter");
+    }
+
+    #[test]
+    fn a_daemon_that_is_about_to_listen_counts_as_one() {
+        let scratch = Scratch::new("socket");
+        let held = lock(&scratch.0).unwrap();
+        assert!(held.is_some());
+        assert_eq!(listen(&scratch.0.join("init.s")).unwrap_err(), Error::InUse);
+    }
+
+    #[test]
+    fn a_file_that_was_removed_or_replaced_is_missed() {
+        let scratch = Scratch::new("socket");
+        let path = scratch.0.join("init.s");
+        let first = listen(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(!first.still_there());
+        let second = listen(&path).unwrap();
+        assert!(!first.still_there() && second.still_there());
+        first.close();
+        assert!(second.still_there(), "the first removed nothing that is not its own");
+    }
+
+    #[test]
+    fn a_path_has_its_bounds() {
+        let scratch = Scratch::new("socket");
+        let room = PATH_MAX_BYTES - scratch.0.as_os_str().len() - 1;
+        assert_eq!(listen(&scratch.0.join("x".repeat(room + 1))).unwrap_err(), Error::TooLong);
+        assert!(listen(&scratch.0.join("x".repeat(room))).is_ok());
+        std::fs::write(scratch.0.join("file"), "").unwrap();
+        let under_file = listen(&scratch.0.join("file/a/init.s")).unwrap_err();
+        assert_eq!(under_file, Error::Directory(Errno::NOTDIR));
+        assert_eq!(connect(Path::new("/nowhere/init.s")).unwrap_err(), Errno::NOENT);
+    }
+
+    #[test]
+    fn a_line_goes_both_ways_and_nobody_waits() {
+        let scratch = Scratch::new("socket");
+        let path = scratch.0.join("init.s");
+        let listener = listen(&path).unwrap();
+        assert!(listener.accept().unwrap().is_none());
+        let client = connect(&path).unwrap();
+        let mut set = PollSet::new(1);
+        let token = set.add(listener.fd(), true, false).unwrap();
+        set.wait(None).unwrap();
+        assert!(set.readable(token));
+        let (server, peer) = listener.accept().unwrap().unwrap();
+        assert_eq!(peer, PeerCred { pid: own_pid(), uid: own_uid(), gid: own_gid() });
+        let mut buffer = [0; 16];
+        assert_eq!(read(&server, &mut buffer), Ok(None));
+        assert_eq!(write(&client, b"foo run\n"), Ok(Some(8)));
+        assert_eq!(read(&server, &mut buffer), Ok(Some(8)));
+        let mut sent = 0;
+        while let Some(count) = write(&server, &[0; 4096]).unwrap() {
+            sent += count;
+        }
+        assert!(sent > 4096, "until the client has to read");
+        drop(client);
+        assert_eq!(write(&server, b"x"), Err(Errno::PIPE), "and no SIGPIPE");
+    }
+
+    #[test]
+    fn a_full_queue_is_a_live_socket() {
+        let scratch = Scratch::new("socket");
+        let path = scratch.0.join("init.s");
+        let _listener = listen(&path).unwrap();
+        let mut clients = Vec::new();
+        let refused = loop {
+            match connect(&path) {
+                Ok(client) => clients.push(client),
+                Err(errno) => break errno,
+            }
+        };
+        assert_eq!(refused, Errno::AGAIN);
+        assert_eq!(listen(&path).unwrap_err(), Error::InUse);
+    }
+}

@@ -1,0 +1,1041 @@
+//! Starting a process.
+//!
+//! # Why fork and not vfork
+//! A vfork'd parent stands still until its child has executed. An exec waits for the disk, or for a network file
+//! system whose server is gone; an init that waits with it supervises nothing. So the child is a forked one, made by
+//! clone3(2) without CLONE_VM, and the parent goes on at once. What a fork costs is the copying of page tables; this
+//! process is small, and its one large mapping is shared, which fork does not copy.
+//!
+//! # How the child reports
+//! Two words in memory that parent and child share ([`super::memory`]). `pid` is written by the kernel before the child
+//! runs its first instruction (CLONE_PARENT_SETTID): no crash of the parent can leave a child of which nothing is
+//! known. `fault` is written by the child when a step fails, before it ends with status 127: the parent reads it
+//! when it reaps. A status of 127 with `fault` zero is the program's own.
+//!
+//! # What runs between clone and exec
+//! [`child`] and what it calls, and only system calls: no allocation, no lock, no panic. Other threads are not
+//! there in the child, and what they held (a lock of malloc, say) stays held for ever. Its order is not free:
+//!
+//! 1. a new session, before the terminal, which is taken by a session leader that has none;
+//! 2. descriptors, before the limit on their number;
+//! 3. oom score, nice value, limits: while we may still raise them;
+//! 4. groups, then gid, then uid: each needs the privilege that the next may take away;
+//! 5. umask and directory as that user, for a directory on NFS may be closed to root;
+//! 6. the signal mask last: a signal that was sent to the child's group meanwhile kills it here and
+//!    not in the middle of a step. Dispositions are default already: ours are, and the kernel resets them for
+//!    the child (CLONE_CLEAR_SIGHAND) in case a fault handler is ours by then.
+
+#![allow(unsafe_code)]
+
+use super::files::{c_path, write_at};
+use super::raw::{Word, exit_now, syscall};
+use super::user::Credentials;
+use rustix::fs::{CWD, Mode, OFlags, fcntl_setfl, openat};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use std::convert::Infallible;
+use std::ffi::{CStr, c_char};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+/// Status of a child of which a step failed before its program ran; `fault` says which.
+pub const FAULT_STATUS: i32 = 127;
+
+/// Bytes of a path that is tried for a command, its NUL included (PATH_MAX).
+const PATH_MAX_BYTES: usize = 4_096;
+
+/// Descriptors that are looked at one by one on a kernel without CLOSE_RANGE_CLOEXEC (before 5.11). All of
+/// the daemon's own are close-on-exec from the start and low; this is for what was inherited.
+const DESCRIPTORS_MAX: i32 = 65_536;
+
+/// What a child reads.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// /dev/null; where that does not exist, a pipe at its end, which reads the same.
+    Null,
+    /// Ours.
+    Inherit,
+    /// This descriptor.
+    From(BorrowedFd<'a>),
+}
+
+/// A process to start. Everything is borrowed: it can be put together for each start without allocating.
+#[derive(Clone, Copy, Debug)]
+pub struct Spawn<'a> {
+    /// The program and its arguments; at least one word.
+    pub argv: &'a Words,
+    /// Its environment, `NAME=VALUE`.
+    pub env: &'a Words,
+    /// Directories, separated by colons, in which a program without a slash in its name is looked for.
+    pub search: &'a [u8],
+    /// Descriptor 0. Not looked at when there is a `tty`.
+    pub stdin: Input<'a>,
+    /// Descriptor 1; ours when `None`.
+    pub stdout: Option<BorrowedFd<'a>>,
+    /// Descriptor 2; ours when `None`.
+    pub stderr: Option<BorrowedFd<'a>>,
+    /// One more descriptor, and the number that it has in the child.
+    pub extra: Option<(BorrowedFd<'a>, i32)>,
+    /// The controlling terminal. It becomes descriptors 0, 1 and 2; `stdout` and `stderr` still win over it.
+    pub tty: Option<&'a CStr>,
+    /// The working directory; ours when `None`.
+    pub dir: Option<&'a CStr>,
+    /// The file mode creation mask; ours when `None`.
+    pub umask: Option<u32>,
+    /// The nice value, -20 to 19 (setpriority(2)).
+    pub nice: Option<i32>,
+    /// /proc/self/oom_score_adj, -1000 to 1000 (proc_pid_oom_score_adj(5)).
+    pub oom: Option<i32>,
+    /// Resource limits: the kernel's number of the resource, and the value for the soft and the hard limit;
+    /// `u64::MAX` is no limit (prlimit(2)).
+    pub rlimits: &'a [(u32, u64)],
+    /// User and groups; ours when `None`.
+    pub credentials: Option<&'a Credentials>,
+    /// The directory of a cgroup (v2) in which the child starts.
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// A login shell: argv\[0\] as the program sees it begins with `-`.
+    pub login: bool,
+    /// Where the kernel writes the child's process id. In shared memory.
+    pub pid: &'a AtomicU32,
+    /// Where the child writes what failed; see [`Fault::from_word`]. In shared memory.
+    pub fault: &'a AtomicU64,
+}
+
+/// Starts a process and returns its process id; does not wait for the exec. It is the leader of a new
+/// session and process group, with an empty signal mask and default dispositions, and no descriptor above 2 but
+/// `extra`. All signals have to be blocked in the caller ([`Signals::take`](super::signals::Signals::take)).
+///
+/// ```no_run
+/// use isinit::sys::memory::Shared;
+/// use isinit::sys::spawn::{Input, Spawn, Words, spawn};
+/// use std::sync::atomic::{AtomicU32, AtomicU64};
+/// let mut shared = Shared::create(c"example", 4096).unwrap();
+/// let fault = &shared.carve::<AtomicU64>(1).unwrap()[0];
+/// let pid = &shared.carve::<AtomicU32>(1).unwrap()[0];
+/// let (mut argv, env) = (Words::new(4096, 16), Words::new(4096, 16));
+/// argv.push(b"sleep").unwrap();
+/// argv.push(b"1").unwrap();
+/// let child = spawn(&Spawn {
+///     argv: &argv, env: &env, search: b"/bin:/usr/bin", stdin: Input::Null, stdout: None, stderr: None,
+///     extra: None, tty: None, dir: None, umask: None, nice: None, oom: None, rlimits: &[],
+///     credentials: None, cgroup: None, login: false, pid, fault,
+/// }).unwrap();
+/// assert!(child > 1);
+/// ```
+///
+/// # Errors
+/// What clone3(2) says when there is no child: EAGAIN, ENOMEM, and with a cgroup also EACCES, EBUSY, ENODEV,
+/// EOPNOTSUPP. What fails later is in `fault`.
+pub fn spawn(spawn: &Spawn<'_>) -> Result<u32, Errno> {
+    spawn.pid.store(0, Ordering::Relaxed);
+    spawn.fault.store(0, Ordering::Release);
+    let (pid, joined) = fork(spawn)?;
+    if pid == 0 {
+        let Err(fault) = child(spawn, joined);
+        spawn.fault.store(fault.to_word(), Ordering::Release);
+        exit_now(FAULT_STATUS);
+    }
+    Ok(pid)
+}
+
+/// A step on the way to the program, in which a child can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Step {
+    /// Entering its cgroup.
+    Cgroup = 1,
+    /// A session of its own (setsid(2)).
+    Session,
+    /// Its controlling terminal. ENOENT, ENXIO and ENODEV: there is no such device.
+    Tty,
+    /// Descriptor 0.
+    Stdin,
+    /// Descriptor 1 or 2.
+    Stdout,
+    /// The additional descriptor, that for readiness.
+    Ready,
+    /// A resource limit.
+    Rlimit,
+    /// The OOM score.
+    Oom,
+    /// The nice value.
+    Nice,
+    /// Supplementary groups.
+    Groups,
+    /// The group.
+    Gid,
+    /// The user.
+    Uid,
+    /// The file mode creation mask.
+    Umask,
+    /// The working directory.
+    Dir,
+    /// The signal mask.
+    Mask,
+    /// Executing the program, or finding it.
+    Exec,
+}
+
+impl Step {
+    const ALL: [Step; 16] = [
+        Step::Cgroup,
+        Step::Session,
+        Step::Tty,
+        Step::Stdin,
+        Step::Stdout,
+        Step::Ready,
+        Step::Rlimit,
+        Step::Oom,
+        Step::Nice,
+        Step::Groups,
+        Step::Gid,
+        Step::Uid,
+        Step::Umask,
+        Step::Dir,
+        Step::Mask,
+        Step::Exec,
+    ];
+
+    /// One word for machines, as `exec`.
+    pub fn name(self) -> &'static str {
+        self.both().0
+    }
+
+    /// What could not be done, to go after "cannot", as `execute the program`.
+    pub fn words(self) -> &'static str {
+        self.both().1
+    }
+
+    /// Makes a fault of the errno with which this step failed.
+    fn failed(self) -> impl Fn(Errno) -> Fault {
+        move |errno| Fault { step: self, errno }
+    }
+
+    fn both(self) -> (&'static str, &'static str) {
+        match self {
+            Step::Cgroup => ("cgroup", "enter its cgroup"),
+            Step::Session => ("session", "make a session"),
+            Step::Tty => ("tty", "open its terminal"),
+            Step::Stdin => ("stdin", "set up its standard input"),
+            Step::Stdout => ("stdout", "set up its standard output"),
+            Step::Ready => ("ready", "set up its readiness descriptor"),
+            Step::Rlimit => ("rlimit", "set a resource limit"),
+            Step::Oom => ("oom", "set its OOM score"),
+            Step::Nice => ("nice", "set its nice value"),
+            Step::Groups => ("groups", "set its supplementary groups"),
+            Step::Gid => ("gid", "change to its group"),
+            Step::Uid => ("uid", "change to its user"),
+            Step::Umask => ("umask", "set its umask"),
+            Step::Dir => ("dir", "change to its directory"),
+            Step::Mask => ("mask", "unblock signals"),
+            Step::Exec => ("exec", "execute the program"),
+        }
+    }
+}
+
+/// Why a child never became its program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The step that failed.
+    pub step: Step,
+    /// How it failed.
+    pub errno: Errno,
+}
+
+impl Fault {
+    /// Reads the word that the child wrote: the step in the upper half, the errno in the lower. `None` for 0
+    /// (nothing failed), and for what no child of ours writes.
+    ///
+    /// ```
+    /// use isinit::sys::spawn::{Fault, Step};
+    /// let fault = Fault::from_word((Step::Exec as u64) << 32 | 2).unwrap();
+    /// assert_eq!((fault.step.name(), fault.errno.raw_os_error()), ("exec", 2));
+    /// assert_eq!(Fault::from_word(0), None);
+    /// ```
+    pub fn from_word(word: u64) -> Option<Fault> {
+        let step = Step::ALL.into_iter().find(|&step| u64::from(step as u32) == word >> 32)?;
+        let errno = i32::try_from(word & 0xffff_ffff).ok().filter(|errno| (1..4_096).contains(errno))?;
+        Some(Fault { step, errno: Errno::from_raw_os_error(errno) })
+    }
+
+    /// The inverse of [`Fault::from_word`].
+    pub fn to_word(self) -> u64 {
+        u64::from(self.step as u32) << 32 | u64::from(self.errno.raw_os_error().unsigned_abs())
+    }
+}
+
+/// There is no room for another word, or it holds a NUL byte, which no word can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// A list of C strings for execve(2), arguments or environment, in memory that is taken once.
+///
+/// ```
+/// use isinit::sys::spawn::{Full, Words};
+/// let mut env = Words::new(64, 2);
+/// env.push_pair(b"RUNLEVEL", b"run").unwrap();
+/// env.push_number_pair(b"LISTEN_PID", 42).unwrap();
+/// assert_eq!(env.push(b"ONE=more"), Err(Full));
+/// assert_eq!(env.iter().collect::<Vec<_>>(), [&b"RUNLEVEL=run"[..], b"LISTEN_PID=42"]);
+/// ```
+#[derive(Debug)]
+pub struct Words {
+    /// Terminated strings, each with a `-` before it: the one of argv\[0\] is used for a login shell.
+    bytes: Vec<u8>,
+    bytes_max: usize,
+    /// Pointers into `bytes`, then null. Atomic not for threads but so that the forked child, which
+    /// has the list by shared reference, may turn its own copy of argv\[0\] into that of a login shell.
+    pointers: Vec<AtomicPtr<c_char>>,
+    words_max: usize,
+}
+
+impl Words {
+    /// A list with room for `words` words of `bytes` bytes together, two more for each word.
+    pub fn new(bytes: usize, words: usize) -> Words {
+        let mut pointers = Vec::with_capacity(words.saturating_add(1));
+        pointers.push(AtomicPtr::default());
+        Words { bytes: Vec::with_capacity(bytes), bytes_max: bytes, pointers, words_max: words }
+    }
+
+    /// Forgets all words, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.pointers.truncate(1);
+        self.end_list();
+    }
+
+    /// Forgets all words but the first `count`.
+    pub fn truncate(&mut self, count: usize) {
+        let ends = self.bytes.iter().enumerate().filter(|(_, byte)| **byte == 0);
+        let end = match count.checked_sub(1) {
+            Some(last) => ends.map(|(at, _)| at.saturating_add(1)).nth(last).unwrap_or(self.bytes.len()),
+            None => 0,
+        };
+        self.bytes.truncate(end);
+        self.pointers.truncate(count.saturating_add(1));
+        self.end_list();
+    }
+
+    /// How many words there are.
+    pub fn len(&self) -> usize {
+        self.pointers.len().saturating_sub(1)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The words in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let strings = self.bytes.split_inclusive(|&byte| byte == 0);
+        strings.map(|word| word.get(1..word.len().saturating_sub(1)).unwrap_or_default())
+    }
+
+    /// Appends a word.
+    ///
+    /// # Errors
+    /// [`Full`]; the list is then as it was.
+    pub fn push(&mut self, word: &[u8]) -> Result<(), Full> {
+        self.push_parts(&[word])
+    }
+
+    /// Appends `NAME=VALUE`.
+    ///
+    /// # Errors
+    /// As [`Words::push`].
+    pub fn push_pair(&mut self, name: &[u8], value: &[u8]) -> Result<(), Full> {
+        self.push_parts(&[name, b"=", value])
+    }
+
+    /// Appends `NAME=VALUE` with a decimal number.
+    ///
+    /// # Errors
+    /// As [`Words::push`].
+    pub fn push_number_pair(&mut self, name: &[u8], value: u64) -> Result<(), Full> {
+        self.push_parts(&[name, b"=", itoa::Buffer::new().format(value).as_bytes()])
+    }
+
+    fn push_parts(&mut self, parts: &[&[u8]]) -> Result<(), Full> {
+        let length = parts.iter().fold(2_usize, |sum, part| sum.saturating_add(part.len()));
+        let fits = self.bytes.len().saturating_add(length) <= self.bytes_max && self.len() < self.words_max;
+        if !fits || parts.iter().any(|part| part.contains(&0)) {
+            return Err(Full);
+        }
+        let start = self.bytes.len().saturating_add(1);
+        self.bytes.push(b'-');
+        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        self.bytes.push(0);
+        // The vector never grows beyond its capacity, so that the bytes stay where the pointers say.
+        let word = self.bytes.get_mut(start..).map_or(std::ptr::null_mut(), <[u8]>::as_mut_ptr);
+        if let Some(last) = self.pointers.last_mut() {
+            *last = AtomicPtr::new(word.cast());
+        }
+        self.pointers.push(AtomicPtr::default());
+        Ok(())
+    }
+
+    fn end_list(&mut self) {
+        if let Some(last) = self.pointers.last_mut() {
+            *last = AtomicPtr::default();
+        }
+    }
+
+    /// The first word, which is the program.
+    fn program(&self) -> Result<&CStr, Errno> {
+        let word = self.bytes.get(1..).ok_or(Errno::NOENT)?;
+        CStr::from_bytes_until_nul(word).map_err(|_| Errno::NOENT)
+    }
+
+    /// Puts the `-` before argv\[0\]. In the forked child: the parent's list is another copy.
+    fn make_login(&self) {
+        if let Some(first) = self.pointers.first().filter(|_| !self.is_empty()) {
+            first.store(self.bytes.as_ptr().cast_mut().cast(), Ordering::Relaxed);
+        }
+    }
+
+    fn as_word(&self) -> Word {
+        self.pointers.as_ptr() as Word
+    }
+}
+
+/// `struct clone_args` of clone3(2), up to `cgroup`.
+#[repr(C)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+const CLONE_PARENT_SETTID: u64 = 0x0010_0000;
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+const CLOSE_RANGE_CLOEXEC: Word = 4;
+
+/// Forks; 0 in the child. The second value says whether the child is in its cgroup already.
+fn fork(spawn: &Spawn<'_>) -> Result<(u32, bool), Errno> {
+    match clone3(spawn) {
+        // Not there (before 5.3), not all of it (before 5.7), or kept from us by a filter: some answer EPERM.
+        Err(Errno::NOSYS | Errno::INVAL | Errno::TOOBIG | Errno::PERM) => Ok((clone(spawn)?, false)),
+        result => Ok((result?, true)),
+    }
+}
+
+fn clone3(spawn: &Spawn<'_>) -> Result<u32, Errno> {
+    let cgroup = spawn.cgroup.and_then(|fd| u64::try_from(fd.as_raw_fd()).ok());
+    let arguments = CloneArgs {
+        flags: CLONE_PARENT_SETTID | CLONE_CLEAR_SIGHAND | cgroup.map_or(0, |_| CLONE_INTO_CGROUP),
+        pidfd: 0,
+        child_tid: 0,
+        parent_tid: spawn.pid.as_ptr() as u64,
+        exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: cgroup.unwrap_or(0),
+    };
+    let (pointer, size) = (&raw const arguments as Word, size_of::<CloneArgs>() as Word);
+    // SAFETY: without CLONE_VM and with no stack this is fork(2): the child goes on here on a copy of the
+    // memory. It runs `child` alone, which the essay above holds to system calls. The kernel writes the process id to
+    // `pid`, four bytes that are an atomic's.
+    let pid = unsafe { syscall(libc::SYS_clone3, [pointer, size, 0, 0, 0, 0]) }?;
+    u32::try_from(pid).map_err(|_| Errno::OVERFLOW)
+}
+
+fn clone(spawn: &Spawn<'_>) -> Result<u32, Errno> {
+    let flags = Word::from(libc::CLONE_PARENT_SETTID | libc::SIGCHLD);
+    let pid = spawn.pid.as_ptr() as Word;
+    // SAFETY: as in `clone3`. The third argument is the parent's id word on all architectures but s390, which
+    // isinit is not built for; the two that change places among them are zero.
+    let pid = unsafe { syscall(libc::SYS_clone, [flags, 0, pid, 0, 0, 0]) }?;
+    u32::try_from(pid).map_err(|_| Errno::OVERFLOW)
+}
+
+/// The child's way to its program. See the essay for the order, and for what may be called here.
+fn child(spawn: &Spawn<'_>, joined: bool) -> Result<Infallible, Fault> {
+    if let Some(cgroup) = spawn.cgroup.filter(|_| !joined) {
+        write_at(cgroup, c"cgroup.procs", b"0").map_err(Step::Cgroup.failed())?;
+    }
+    rustix::process::setsid().map_err(Step::Session.failed())?;
+    descriptors(spawn)?;
+    if let Some(score) = spawn.oom {
+        let mut digits = itoa::Buffer::new();
+        write_at(CWD, c"/proc/self/oom_score_adj", digits.format(score).as_bytes())
+            .map_err(Step::Oom.failed())?;
+    }
+    if let Some(nice) = spawn.nice {
+        set_nice(nice).map_err(Step::Nice.failed())?;
+    }
+    for &(resource, value) in spawn.rlimits {
+        set_limit(resource, value).map_err(Step::Rlimit.failed())?;
+    }
+    if let Some(credentials) = spawn.credentials {
+        become_user(credentials)?;
+    }
+    if let Some(mask) = spawn.umask {
+        rustix::process::umask(Mode::from_raw_mode(mask));
+    }
+    if let Some(dir) = spawn.dir {
+        rustix::process::chdir(dir).map_err(Step::Dir.failed())?;
+    }
+    if spawn.login {
+        spawn.argv.make_login();
+    }
+    super::signals::set_mask(0).map_err(Step::Mask.failed())?;
+    Err(Fault { step: Step::Exec, errno: execute(spawn) })
+}
+
+/// Puts everything where the program looks for it, and sees to it that it inherits nothing else.
+///
+/// Sources are first copied above all the numbers that are going to be written to: with that no source can be
+/// overwritten before its turn, whatever number it came with.
+fn descriptors(spawn: &Spawn<'_>) -> Result<(), Fault> {
+    let above = spawn.extra.map_or(3, |(_, number)| number.saturating_add(1).max(3));
+    let copy = |fd: BorrowedFd<'_>| fcntl_dupfd_cloexec(fd, above);
+    let stdin = match (spawn.tty, spawn.stdin) {
+        (Some(tty), _) => Some(terminal(tty).and_then(|fd| copy(fd.as_fd())).map_err(Step::Tty.failed())?),
+        (None, Input::Null) => Some(nothing().and_then(|fd| copy(fd.as_fd())).map_err(Step::Stdin.failed())?),
+        (None, Input::From(fd)) => Some(copy(fd).map_err(Step::Stdin.failed())?),
+        (None, Input::Inherit) => None,
+    };
+    let terminal = stdin.as_ref().filter(|_| spawn.tty.is_some()).map(AsFd::as_fd);
+    let stdout = spawn.stdout.map(copy).transpose().map_err(Step::Stdout.failed())?;
+    let stderr = spawn.stderr.map(copy).transpose().map_err(Step::Stdout.failed())?;
+    let extra = spawn.extra.map(|(fd, _)| copy(fd)).transpose().map_err(Step::Ready.failed())?;
+
+    place(stdin.as_ref().map(AsFd::as_fd), 0).map_err(Step::Stdin.failed())?;
+    place(stdout.as_ref().map(AsFd::as_fd).or(terminal), 1).map_err(Step::Stdout.failed())?;
+    place(stderr.as_ref().map(AsFd::as_fd).or(terminal), 2).map_err(Step::Stdout.failed())?;
+    let number = spawn.extra.map_or(-1, |(_, number)| number);
+    place(extra.as_ref().map(AsFd::as_fd), number).map_err(Step::Ready.failed())?;
+    close_all_but(number);
+    Ok(())
+}
+
+/// Makes descriptor `number` another name of `fd` that an exec keeps open (dup3(2) without flags).
+fn place(fd: Option<BorrowedFd<'_>>, number: i32) -> Result<(), Errno> {
+    let Some(fd) = fd else { return Ok(()) };
+    let (from, to) = (Word::from(fd.as_raw_fd()), Word::from(number));
+    // SAFETY: takes integers. What is closed under `number` is nothing that this process, which is about to
+    // become another program, uses again: see `descriptors`.
+    unsafe { syscall(libc::SYS_dup3, [from, to, 0, 0, 0, 0]) }.map(|_| ())
+}
+
+/// Something to read from that is at its end. A container made from scratch, or a machine before devtmpfs is
+/// mounted, has no /dev/null.
+fn nothing() -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    openat(CWD, c"/dev/null", flags, Mode::empty()).or_else(|_| super::pipe::pair().map(|(read, _)| read))
+}
+
+/// Opens a terminal and makes it ours. Without O_NONBLOCK a serial line without carrier would hold the open up.
+fn terminal(path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = openat(CWD, path, flags, Mode::empty())?;
+    fcntl_setfl(&fd, OFlags::empty())?;
+    let (number, request) = (Word::from(fd.as_raw_fd()), libc::TIOCSCTTY as Word);
+    // SAFETY: this request takes an integer: 1 takes the terminal from another session, if we may.
+    match unsafe { syscall(libc::SYS_ioctl, [number, request, 1, 0, 0, 0]) } {
+        // It is another session's and we may not take it (a container without CAP_SYS_ADMIN): as under
+        // sysvinit, what runs on it has no job control then, but it runs.
+        Ok(_) | Err(Errno::PERM) => Ok(fd),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Marks all descriptors above 2 but `number` close-on-exec.
+fn close_all_but(number: i32) {
+    let last = i32::MAX;
+    if number < 3 {
+        return close_range(3, last);
+    }
+    close_range(3, number.saturating_sub(1));
+    close_range(number.saturating_add(1), last);
+}
+
+fn close_range(first: i32, last: i32) {
+    if first > last {
+        return;
+    }
+    let (from, to, flag) = (Word::from(first), Word::from(last), CLOSE_RANGE_CLOEXEC);
+    // SAFETY: takes integers, and closes nothing before the exec.
+    if unsafe { syscall(libc::SYS_close_range, [from, to, flag, 0, 0, 0]) }.is_err() {
+        close_one_by_one(first, last);
+    }
+}
+
+fn close_one_by_one(first: i32, last: i32) {
+    let open_max = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let open_max = open_max.and_then(|most| i32::try_from(most).ok()).unwrap_or(DESCRIPTORS_MAX);
+    for number in first..=last.min(open_max).min(DESCRIPTORS_MAX) {
+        let (command, flag) = (Word::from(libc::F_SETFD), Word::from(libc::FD_CLOEXEC));
+        // SAFETY: takes integers; most of these numbers are not open, and answer EBADF.
+        let _ = unsafe { syscall(libc::SYS_fcntl, [Word::from(number), command, flag, 0, 0, 0]) };
+    }
+}
+
+fn set_nice(nice: i32) -> Result<(), Errno> {
+    let (which, nice) = (libc::PRIO_PROCESS as Word, Word::from(nice));
+    // SAFETY: takes integers; 0 is this process.
+    unsafe { syscall(libc::SYS_setpriority, [which, 0, nice, 0, 0, 0]) }.map(|_| ())
+}
+
+fn set_limit(resource: u32, value: u64) -> Result<(), Errno> {
+    let limit = [value, value];
+    let (resource, new) = (resource as Word, limit.as_ptr() as Word);
+    // SAFETY: the kernel reads struct rlimit64, two 64 bit numbers, and is not asked for the old one; 0 is
+    // this process.
+    unsafe { syscall(libc::SYS_prlimit64, [0, resource, new, 0, 0, 0]) }.map(|_| ())
+}
+
+/// Groups, gid and uid. Who is that user already, and not root, needs no privilege for it: it stays as it is,
+/// supplementary groups included.
+fn become_user(to: &Credentials) -> Result<(), Fault> {
+    use super::process::{own_gid, own_uid};
+    if to.uid != 0 && own_uid() == to.uid && own_gid() == to.gid {
+        return Ok(());
+    }
+    let (count, list) = (to.groups.len() as Word, to.groups.as_ptr() as Word);
+    let (gid, uid) = (to.gid as Word, to.uid as Word);
+    // SAFETY: the kernel reads `count` group ids, 32 bits each, from a vector that holds as many.
+    unsafe { syscall(numbers::SETGROUPS, [count, list, 0, 0, 0, 0]) }.map_err(Step::Groups.failed())?;
+    // SAFETY: takes integers. The kernel's call, for the C library's stops at its other threads, of which the
+    // child has none.
+    unsafe { syscall(numbers::SETRESGID, [gid, gid, gid, 0, 0, 0]) }.map_err(Step::Gid.failed())?;
+    // SAFETY: as above.
+    unsafe { syscall(numbers::SETRESUID, [uid, uid, uid, 0, 0, 0]) }.map_err(Step::Uid.failed())?;
+    Ok(())
+}
+
+/// The calls that take ids of 32 bits. ARM has others of the same name, with 16.
+mod numbers {
+    use super::Word;
+    #[cfg(not(target_arch = "arm"))]
+    pub(super) const SETGROUPS: Word = libc::SYS_setgroups;
+    #[cfg(not(target_arch = "arm"))]
+    pub(super) const SETRESGID: Word = libc::SYS_setresgid;
+    #[cfg(not(target_arch = "arm"))]
+    pub(super) const SETRESUID: Word = libc::SYS_setresuid;
+    #[cfg(target_arch = "arm")]
+    pub(super) const SETGROUPS: Word = libc::SYS_setgroups32;
+    #[cfg(target_arch = "arm")]
+    pub(super) const SETRESGID: Word = libc::SYS_setresgid32;
+    #[cfg(target_arch = "arm")]
+    pub(super) const SETRESUID: Word = libc::SYS_setresuid32;
+}
+
+/// Executes the program, or says why not. A name without a slash is looked for as execvp(3) does: a directory
+/// where it is not is passed by, one where it may not be executed is remembered, all else ends the search.
+fn execute(spawn: &Spawn<'_>) -> Errno {
+    let program = match spawn.argv.program() {
+        Ok(program) if !program.is_empty() => program,
+        _ => return Errno::NOENT,
+    };
+    if program.to_bytes().contains(&b'/') {
+        return exec(program, spawn);
+    }
+    let mut verdict = Errno::NOENT;
+    for dir in spawn.search.split(|&byte| byte == b':') {
+        let mut buffer = [0; PATH_MAX_BYTES];
+        // An empty directory is the current one; a path that does not fit is nowhere.
+        let dir = if dir.is_empty() { b"." } else { dir };
+        let Ok(path) = c_path(&mut buffer, &[dir, b"/", program.to_bytes()]) else { continue };
+        match exec(path, spawn) {
+            Errno::NOENT | Errno::NOTDIR | Errno::NODEV | Errno::STALE | Errno::TIMEDOUT => {}
+            Errno::ACCESS => verdict = Errno::ACCESS,
+            errno => return errno,
+        }
+    }
+    verdict
+}
+
+fn exec(path: &CStr, spawn: &Spawn<'_>) -> Errno {
+    let (argv, env) = (spawn.argv.as_word(), spawn.env.as_word());
+    // SAFETY: path is terminated, and so is each word of both lists, which end with a null pointer.
+    match unsafe { syscall(libc::SYS_execve, [path.as_ptr() as Word, argv, env, 0, 0, 0]) } {
+        Err(errno) => errno,
+        // It does not return when it succeeds.
+        Ok(_) => Errno::NOEXEC,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::sys::memory::Shared;
+    use crate::sys::pipe;
+    use crate::sys::process::own_uid;
+    use crate::sys::testing::{Scratch, in_child, read_all, terminal_pair, wait_for};
+    use std::os::unix::fs::PermissionsExt;
+
+    /// For a test elsewhere: writes beyond this fail with EFBIG in this process, as on a full disk.
+    pub(in crate::sys) fn limit_file_size(bytes: u64) -> Result<(), Errno> {
+        // SAFETY: ignoring a signal installs no code.
+        unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+        set_limit(1, bytes) // RLIMIT_FSIZE; libc's constant has another type with each C library
+    }
+
+    const PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
+
+    /// What a started process needs around it.
+    struct Stage {
+        argv: Words,
+        env: Words,
+        pid: &'static AtomicU32,
+        fault: &'static AtomicU64,
+    }
+
+    impl Stage {
+        fn new(argv: &[&str]) -> Stage {
+            let mut shared = Shared::create(c"test", 4096).unwrap();
+            let (fault, pid) = (&shared.carve(1).unwrap()[0], &shared.carve(1).unwrap()[0]);
+            let (mut words, env) = (Words::new(4096, 16), Words::new(4096, 16));
+            argv.iter().for_each(|word| words.push(word.as_bytes()).unwrap());
+            Stage { argv: words, env, pid, fault }
+        }
+
+        fn shell(script: &str) -> Stage {
+            Stage::new(&["/bin/sh", "-c", script])
+        }
+
+        fn plain(&self) -> Spawn<'_> {
+            Spawn {
+                argv: &self.argv,
+                env: &self.env,
+                search: PATH,
+                stdin: Input::Null,
+                stdout: None,
+                stderr: None,
+                extra: None,
+                tty: None,
+                dir: None,
+                umask: None,
+                nice: None,
+                oom: None,
+                rlimits: &[],
+                credentials: None,
+                cgroup: None,
+                login: false,
+                pid: self.pid,
+                fault: self.fault,
+            }
+        }
+
+        /// Starts it and waits for its end; its status, and what it wrote.
+        fn run<'a>(&'a self, change: impl FnOnce(&mut Spawn<'a>)) -> (i32, String) {
+            let (read, write) = pipe::pair().unwrap();
+            let mut start = self.plain();
+            // SAFETY: it stays open until after the start, which is all that it is borrowed for.
+            start.stdout = Some(unsafe { BorrowedFd::borrow_raw(write.as_raw_fd()) });
+            change(&mut start);
+            let pid = spawn(&start).unwrap();
+            assert_eq!(self.pid.load(Ordering::Acquire), pid, "the kernel wrote it");
+            drop(write);
+            let output = String::from_utf8(read_all(&read)).unwrap();
+            (wait_for(pid.cast_signed()), output)
+        }
+
+        fn faults<'a>(&'a self, change: impl FnOnce(&mut Spawn<'a>)) -> (Step, Errno) {
+            assert_eq!(self.run(change), (FAULT_STATUS, String::new()));
+            let fault = Fault::from_word(self.fault.load(Ordering::Acquire)).expect("a fault");
+            (fault.step, fault.errno)
+        }
+    }
+
+    fn line(fd: &OwnedFd) -> String {
+        let (mut text, mut byte) = (String::new(), [0]);
+        while rustix::io::read(fd, &mut byte).unwrap_or(0) == 1 && byte != *b"\n" {
+            text.push(char::from(byte[0]));
+        }
+        text
+    }
+
+    #[test]
+    fn a_child_has_a_session_no_mask_nothing_ignored_and_three_descriptors() {
+        let status = in_child(|| {
+            let _signals = crate::sys::signals::Signals::take().unwrap();
+            // A descriptor that would be inherited, low and high.
+            let (low, _other) = pipe::pair().unwrap();
+            rustix::io::fcntl_setfd(&low, rustix::io::FdFlags::empty()).unwrap();
+            // SAFETY: a new descriptor that nobody closes.
+            assert!(unsafe { libc::fcntl(low.as_raw_fd(), libc::F_DUPFD, 200) } >= 200);
+            let (read, write) = pipe::pair().unwrap();
+            let (hold, go) = pipe::pair().unwrap();
+            let stage = Stage::shell("echo up; read line");
+            let mut start = stage.plain();
+            (start.stdin, start.stdout) = (Input::From(hold.as_fd()), Some(write.as_fd()));
+            let pid = spawn(&start).unwrap();
+            assert_eq!(line(&read), "up");
+            let mut open: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            open.sort();
+            assert_eq!(open, ["0", "1", "2"]);
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            for field in ["SigBlk", "SigIgn"] {
+                assert!(status.contains(&format!("{field}:\t0000000000000000\n")), "{status}");
+            }
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+            assert_eq!(fields[2..4], [pid.to_string(), pid.to_string()], "process group and session");
+            drop(go);
+            wait_for(pid.cast_signed())
+        });
+        assert_eq!(status, 1, "read at the end of its input");
+    }
+
+    #[test]
+    fn without_clone3_and_close_range_it_is_the_same() {
+        let status = in_child(|| {
+            refuse(&[libc::SYS_clone3, libc::SYS_close_range]);
+            let (leak, _other) = pipe::pair().unwrap();
+            rustix::io::fcntl_setfd(&leak, rustix::io::FdFlags::empty()).unwrap();
+            let number = leak.as_raw_fd();
+            let stage = Stage::shell(&format!("test -e /proc/self/fd/{number} && echo leak; echo done"));
+            assert_eq!(stage.run(|_| ()), (0, "done\n".into()));
+            0
+        });
+        assert_eq!(status, 0);
+    }
+
+    /// Makes system calls answer ENOSYS in this process, as an old kernel would.
+    fn refuse(calls: &[Word]) {
+        let op = |code: u32, jt, jf, k| libc::sock_filter { code: u16::try_from(code).unwrap(), jt, jf, k };
+        let mut filter = vec![op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0)];
+        for &call in calls {
+            let number = u32::try_from(call).unwrap();
+            filter.push(op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, number));
+            let answer = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
+            filter.push(op(libc::BPF_RET | libc::BPF_K, 0, 0, answer));
+        }
+        filter.push(op(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW));
+        let len = u16::try_from(filter.len()).unwrap();
+        let program = libc::sock_fprog { len, filter: filter.as_mut_ptr() };
+        // SAFETY: the program is valid memory; the kernel copies and checks it.
+        unsafe {
+            assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+            assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
+        }
+    }
+
+    #[test]
+    fn a_process_id_is_there_before_the_child_runs_and_a_child_may_die_at_once() {
+        let stage = Stage::shell("kill -9 $$");
+        assert_eq!(stage.run(|_| ()), (128 + 9, String::new()));
+        assert_eq!(stage.fault.load(Ordering::Acquire), 0);
+    }
+
+    #[test]
+    fn descriptors_arrive_whatever_their_numbers_were() {
+        // The readiness descriptor's number is that of the source of stdout, and the other way round.
+        let (read, write) = pipe::pair().unwrap();
+        let (ready_read, ready_write) = pipe::pair().unwrap();
+        for number in [write.as_raw_fd(), ready_write.as_raw_fd(), 3, 77] {
+            let stage = Stage::shell(&format!("echo out; echo ready >/proc/self/fd/{number}"));
+            let mut start = stage.plain();
+            start.stdout = Some(write.as_fd());
+            start.extra = Some((ready_write.as_fd(), number));
+            let pid = spawn(&start).unwrap();
+            assert_eq!(wait_for(pid.cast_signed()), 0, "number {number}");
+            assert_eq!((line(&read), line(&ready_read)), ("out".into(), "ready".into()));
+        }
+    }
+
+    #[test]
+    fn a_source_below_three_is_no_trouble() {
+        let status = in_child(|| {
+            let (read, write) = pipe::pair().unwrap();
+            place(Some(write.as_fd()), 0).unwrap();
+            // SAFETY: descriptor 0 was opened right above and stays open.
+            let zero = unsafe { BorrowedFd::borrow_raw(0) };
+            let stage = Stage::shell("cat; echo out; echo err >&2");
+            let mut start = stage.plain();
+            (start.stdout, start.stderr) = (Some(zero), Some(zero));
+            assert_eq!(wait_for(spawn(&start).unwrap().cast_signed()), 0);
+            assert_eq!((line(&read), line(&read)), ("out".into(), "err".into()));
+            0
+        });
+        assert_eq!(status, 0);
+    }
+
+    #[test]
+    fn an_impossible_number_is_the_readiness_step() {
+        let (_read, write) = pipe::pair().unwrap();
+        let write = write.as_fd();
+        for number in [i32::MAX, 1 << 30] {
+            let (step, _) = Stage::shell("exit 0").faults(|start| start.extra = Some((write, number)));
+            assert!(matches!(step, Step::Ready | Step::Stdin), "{step:?}");
+        }
+    }
+
+    #[test]
+    fn directory_umask_nice_score_and_limits_are_set() {
+        let script =
+            "pwd; umask; ulimit -n; ulimit -c; cut -d' ' -f19 /proc/self/stat; cat /proc/self/oom_score_adj";
+        let (status, output) = Stage::shell(script).run(|start| {
+            start.dir = Some(c"/proc");
+            start.umask = Some(0o027);
+            start.nice = Some(7);
+            start.oom = Some(1000);
+            start.rlimits = &[(7, 50), (4, 0)];
+        });
+        assert_eq!((status, output.as_str()), (0, "/proc\n0027\n50\n0\n7\n1000\n"));
+    }
+
+    #[test]
+    fn a_user_is_set_with_all_its_groups_or_refused() {
+        let nobody = Credentials { uid: 65_534, gid: 65_534, groups: vec![65_534, 1_234] };
+        let stage = Stage::shell("grep -E '^(Uid|Gid|Groups)' /proc/self/status");
+        if own_uid() == 0 {
+            let (_, output) = stage.run(|start| start.credentials = Some(&nobody));
+            let words: Vec<&str> = output.split_whitespace().collect();
+            let id = ["65534"; 4];
+            let expected = [&["Uid:"][..], &id, &["Gid:"], &id, &["Groups:", "1234", "65534"]].concat();
+            assert_eq!(words, expected);
+        } else {
+            let root = Credentials { uid: 0, gid: 0, groups: vec![] };
+            let refused = stage.faults(|start| start.credentials = Some(&root));
+            assert_eq!(refused, (Step::Groups, Errno::PERM));
+        }
+    }
+
+    #[test]
+    fn who_is_that_user_already_needs_no_privilege() {
+        let status = in_child(|| {
+            let nobody = Credentials { uid: 65_534, gid: 65_534, groups: vec![65_534] };
+            if own_uid() == 0 {
+                become_user(&nobody).unwrap();
+            }
+            let me = Credentials { uid: own_uid(), gid: crate::sys::process::own_gid(), groups: vec![] };
+            Stage::shell("exit 3").run(|start| start.credentials = Some(&me)).0
+        });
+        assert_eq!(status, 3);
+    }
+
+    #[test]
+    fn each_failing_step_is_told() {
+        let stage = Stage::shell("exit 0");
+        assert_eq!(stage.faults(|start| start.dir = Some(c"/nowhere")), (Step::Dir, Errno::NOENT));
+        assert_eq!(stage.faults(|start| start.tty = Some(c"/dev/nowhere")), (Step::Tty, Errno::NOENT));
+        assert_eq!(stage.faults(|start| start.tty = Some(c"/dev/null")), (Step::Tty, Errno::NOTTY));
+        assert_eq!(stage.faults(|start| start.rlimits = &[(999, 1)]), (Step::Rlimit, Errno::INVAL));
+        assert_eq!(stage.faults(|start| start.oom = Some(5_000)), (Step::Oom, Errno::INVAL));
+        assert_eq!(Stage::new(&["/nowhere"]).faults(|_| ()), (Step::Exec, Errno::NOENT));
+        assert_eq!(Stage::new(&["/etc/passwd"]).faults(|_| ()), (Step::Exec, Errno::ACCESS));
+        assert_eq!(Stage::new(&[]).faults(|_| ()), (Step::Exec, Errno::NOENT));
+        assert_eq!(Stage::new(&[""]).faults(|_| ()), (Step::Exec, Errno::NOENT));
+        assert_eq!(stage.run(|_| ()), (0, String::new()), "and the word is cleared for the next start");
+        assert_eq!(stage.fault.load(Ordering::Acquire), 0);
+    }
+
+    #[test]
+    fn a_program_is_looked_for_as_execvp_does() {
+        let scratch = Scratch::new("path");
+        let file = |dir: &str, text: &str, mode| {
+            let path = scratch.0.join(dir);
+            std::fs::create_dir_all(&path).unwrap();
+            std::fs::write(path.join("tool"), text).unwrap();
+            std::fs::set_permissions(path.join("tool"), std::fs::Permissions::from_mode(mode)).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let (none, good) = (file("none", "", 0o644), file("good", "#!/bin/sh\necho $0\n", 0o755));
+        let text = file("text", "no program\n", 0o755);
+        let stage = Stage::new(&["tool"]);
+        let long = "x".repeat(5_000);
+        let search = format!("/nowhere:{none}/tool:{long}:{none}:{good}:{text}");
+        assert_eq!(stage.run(|start| start.search = search.as_bytes()), (0, format!("{good}/tool\n")));
+        let denied = format!("/nowhere:{none}:/nowhere");
+        assert_eq!(stage.faults(|start| start.search = denied.as_bytes()), (Step::Exec, Errno::ACCESS));
+        assert_eq!(stage.faults(|start| start.search = text.as_bytes()), (Step::Exec, Errno::NOEXEC));
+        assert_eq!(stage.faults(|start| start.search = b"/nowhere"), (Step::Exec, Errno::NOENT));
+    }
+
+    #[test]
+    fn arguments_and_environment_arrive_and_a_login_shell_is_called_so() {
+        let mut stage = Stage::new(&["sh", "-c", "echo \"$0|$1|$RUNLEVEL|$N\"; env", "a b", "", "x"]);
+        stage.env.push_pair(b"RUNLEVEL", b"run").unwrap();
+        stage.env.push_number_pair(b"N", u64::MAX).unwrap();
+        let (status, output) = stage.run(|_| ());
+        assert!(status == 0 && output.starts_with("a b||run|18446744073709551615\n"), "{output}");
+        let stage = Stage::new(&["sh", "-c", "tr '\\0' ' ' </proc/$$/cmdline"]);
+        assert!(stage.run(|start| start.login = true).1.starts_with("-sh -c"));
+        assert!(stage.run(|_| ()).1.starts_with("sh -c"), "the parent's list is as it was");
+    }
+
+    #[test]
+    fn a_terminal_is_the_controlling_one() {
+        let (master, name) = terminal_pair();
+        let stage = Stage::shell("read line </dev/tty; echo got $line; test -t 0 && test -t 2 && exit 5");
+        let mut start = stage.plain();
+        start.tty = Some(&name);
+        rustix::io::write(&master, b"hello\n").unwrap();
+        let pid = spawn(&start).unwrap();
+        let mut seen = line(&master);
+        while !seen.contains("got hello") {
+            seen = line(&master);
+        }
+        assert_eq!(wait_for(pid.cast_signed()), 5);
+    }
+
+    #[test]
+    fn a_cgroup_is_entered_in_both_ways() {
+        let Some(cgroups) = crate::sys::cgroup::Cgroups::find() else {
+            assert_ne!(own_uid(), 0, "this machine lets root make cgroups");
+            return;
+        };
+        let group = cgroups.make(b"spawn").unwrap();
+        let script = "grep ^0:: /proc/self/cgroup";
+        for old in [false, true] {
+            let status = in_child(|| {
+                if old {
+                    refuse(&[libc::SYS_clone3]);
+                }
+                let (status, output) = Stage::shell(script).run(|start| start.cgroup = Some(group.as_fd()));
+                assert!(status == 0 && output.trim_end().ends_with("/spawn"), "{output}");
+                0
+            });
+            assert_eq!(status, 0, "old kernel: {old}");
+        }
+        cgroups.remove(b"spawn").unwrap();
+        cgroups.close().unwrap();
+    }
+
+    #[test]
+    fn a_list_that_is_full_stays_as_it_was() {
+        let mut words = Words::new(10, 2);
+        assert_eq!(words.push(b"12345678"), Ok(()));
+        assert_eq!(words.push(b""), Err(Full), "no byte left");
+        words.clear();
+        assert!(words.is_empty());
+        assert_eq!(words.push(b"a\0b"), Err(Full));
+        assert_eq!((words.push(b"a"), words.push(b"b"), words.push(b"c")), (Ok(()), Ok(()), Err(Full)));
+        assert_eq!(words.iter().collect::<Vec<_>>(), [b"a", b"b"]);
+        assert_eq!(words.len(), 2);
+    }
+
+    #[test]
+    fn every_step_survives_the_word() {
+        for step in Step::ALL {
+            let fault = Fault { step, errno: Errno::ACCESS };
+            assert_eq!(Fault::from_word(fault.to_word()), Some(fault));
+        }
+        for wrong in [0, 1, 1 << 32, 99 << 32 | 2, (1 << 32) | 5_000] {
+            assert_eq!(Fault::from_word(wrong), None);
+        }
+    }
+
+    #[test]
+    fn a_stdin_of_nothing_is_at_its_end() {
+        assert_eq!(Stage::shell("cat; echo end").run(|_| ()), (0, "end\n".into()));
+    }
+}

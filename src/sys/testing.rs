@@ -1,0 +1,89 @@
+//! Helpers of this room's tests: what changes a whole process (dispositions, descriptors, sessions)
+//! is tried in a forked one, for the test harness runs many tests in one.
+
+#![allow(unsafe_code)]
+
+use super::raw::exit_now;
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs `test` in a forked child and returns its exit status; 101 when it panicked, 128 + N on signal N.
+pub(super) fn in_child(test: impl FnOnce() -> i32) -> i32 {
+    wait_for(fork(|| exit_now(test())))
+}
+
+/// Forks a child that runs `act` and ends: with 0, or 101 when it panicked.
+pub(super) fn fork(act: impl FnOnce()) -> i32 {
+    // SAFETY: fork of the C library, which keeps its own locks usable in the child; the child runs the closure
+    // on its copy of the memory and never returns into the harness.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0, "fork failed");
+    if pid == 0 {
+        exit_now(catch_unwind(AssertUnwindSafe(act)).map_or(101, |()| 0));
+    }
+    pid
+}
+
+/// Waits for the end of a child; the status as a shell has it.
+pub(super) fn wait_for(pid: i32) -> i32 {
+    let mut status = 0;
+    // SAFETY: status is a valid place for the answer.
+    while unsafe { libc::waitpid(pid, &mut status, 0) } != pid {
+        assert_eq!(super::raw::last_errno(), super::Errno::INTR, "waitpid({pid})");
+    }
+    if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) }
+}
+
+/// Everything that comes out of a descriptor until its end.
+pub(super) fn read_all(fd: impl AsFd) -> Vec<u8> {
+    let mut all = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        match rustix::io::read(&fd, &mut piece) {
+            Ok(0) => return all,
+            Ok(count) => all.extend_from_slice(&piece[..count]),
+            Err(super::Errno::INTR) => {}
+            Err(errno) => panic!("read: {errno}"),
+        }
+    }
+}
+
+/// A pseudo terminal: its master and the name of its slave.
+pub(super) fn terminal_pair() -> (OwnedFd, CString) {
+    // SAFETY: posix_openpt takes flags and returns a new descriptor or -1.
+    let master = unsafe { libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC) };
+    assert!(master >= 0, "posix_openpt failed");
+    // SAFETY: it is new and nobody else's.
+    let master = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(master) };
+    let mut name = [0; 64];
+    // SAFETY: master is a pseudo terminal, name a buffer of the size that is given.
+    let failed = unsafe {
+        libc::grantpt(master.as_raw_fd()) != 0
+            || libc::unlockpt(master.as_raw_fd()) != 0
+            || libc::ptsname_r(master.as_raw_fd(), name.as_mut_ptr(), name.len()) != 0
+    };
+    assert!(!failed, "no slave");
+    // SAFETY: ptsname_r has put a terminated string there.
+    (master, unsafe { std::ffi::CStr::from_ptr(name.as_ptr()) }.to_owned())
+}
+
+/// A new empty directory, removed with all that is in it when dropped.
+pub(super) struct Scratch(pub std::path::PathBuf);
+
+impl Scratch {
+    pub(super) fn new(name: &str) -> Scratch {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("isinit-{name}-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,122 @@
+//! isinit as a library: what IS::Init's object does.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::client::{Answer, ClientError, Connection};
+
+/// Where a daemon is, and how to start one.
+///
+/// ```
+/// let options = isinit::Options { socket: "/run/web/init.s".into(), ..isinit::Options::default() };
+/// assert_eq!(options.config.to_str(), Some("/etc/isinittab"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The table.
+    pub config: PathBuf,
+    /// The daemon's socket.
+    pub socket: PathBuf,
+    /// The program that is started when no daemon answers.
+    pub program: PathBuf,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            config: "/etc/isinittab".into(),
+            socket: "/var/run/is/init.s".into(),
+            program: "isinit".into(),
+        }
+    }
+}
+
+/// A daemon that answers.
+///
+/// ```no_run
+/// use isinit::{Init, Options};
+/// let init = Init::new(Options::default())?;
+/// init.tell("web", "run")?;
+/// for line in init.status(Some("web"))? {
+///     println!("{line}");
+/// }
+/// # Ok::<(), isinit::wire::client::ClientError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Init {
+    options: Options,
+}
+
+impl Init {
+    /// A daemon at this socket; one is started when none answers, as IS::Init does.
+    ///
+    /// # Errors
+    /// [`ClientError`]: none could be started, or it may not be asked.
+    pub fn new(options: Options) -> Result<Init, ClientError> {
+        let init = Init { options };
+        match init.open() {
+            Ok(_) => Ok(init),
+            Err(ClientError::NoDaemon(_)) => {
+                init.start()?;
+                Ok(init)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open(&self) -> Result<Connection, ClientError> {
+        Connection::open(&self.options.socket)
+    }
+
+    /// Without a group the program re-reads the table, and starts the daemon if none answers.
+    fn start(&self) -> Result<(), ClientError> {
+        let mut command = Command::new(&self.options.program);
+        command.arg("-c").arg(&self.options.config).arg("-s").arg(&self.options.socket);
+        let output = command.output().map_err(ClientError::Io)?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let status = output.status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+        Err(ClientError::Refused(status, String::from_utf8_lossy(&output.stderr).trim_end().into()))
+    }
+
+    /// Tells a group its level, and does not wait for the end of the switch.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when the group or the level does not exist, or the table is bad.
+    pub fn tell(&self, group: &str, level: &str) -> Result<(), ClientError> {
+        self.ask(&format!(":tell {group} {level}")).map(drop)
+    }
+
+    /// Tells a group its level, and waits for the verdict: `run` or `stopped`.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with status 1 when the group has failed, 7 when another tell has overtaken this one.
+    pub fn tell_and_wait(&self, group: &str, level: &str) -> Result<String, ClientError> {
+        self.ask(&format!(":tell {group} {level} wait")).map(|(_, verdict)| verdict)
+    }
+
+    /// The status of one group or of all, in the lines of isinit-protocol(7).
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub fn status(&self, group: Option<&str>) -> Result<Vec<String>, ClientError> {
+        let group = group.map_or(String::new(), |group| format!(" {group}"));
+        self.ask(&format!(":status{group}")).map(|(lines, _)| lines)
+    }
+
+    /// Stops everything, and the daemon; returns when all is down.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub fn stopall(&self) -> Result<(), ClientError> {
+        let mut connection = self.open()?;
+        connection.ask(b":stopall wait")?;
+        while let Answer::Line(_) = connection.answer()? {}
+        Ok(())
+    }
+
+    fn ask(&self, request: &str) -> Result<(Vec<String>, String), ClientError> {
+        self.open()?.gather(request.as_bytes())
+    }
+}
