@@ -9,6 +9,12 @@ PAGES      := docs/isinit.8 docs/isinittab.5 docs/isinit-protocol.7
 # The promise of the project, kept by `make test`: this many bytes, with everything in it.
 BIN_MAX_BYTES := 524288
 
+# The standard library is built with the program, for size, and without what a program that does not unwind
+# has no use for: the symbol reader of backtraces alone is larger than all of isinit. Cargo offers that on
+# stable only to those who say RUSTC_BOOTSTRAP; a plain `cargo build --release` works too, and is larger.
+SMALL := RUSTC_BOOTSTRAP=1 RUSTFLAGS='$(RUSTFLAGS) -C force-unwind-tables=no'
+SMALL_STD := -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
+
 PREFIX  ?= /usr/local
 DESTDIR ?=
 SBINDIR := $(DESTDIR)$(PREFIX)/sbin
@@ -23,7 +29,7 @@ heading = @printf '\n== %s\n' '$(1)'
 .NOTPARALLEL:
 
 build: needs-build ## the static release binary (this is what `make` alone does)
-	cargo build --release --bin isinit --target $(TARGET)
+	$(SMALL) cargo build --release --bin isinit --target $(TARGET) $(SMALL_STD)
 
 demo: build ## a plan, a switch, a respawn, a failed test and a graceful stop, before your eyes
 	sh examples/demo.sh $(BIN)

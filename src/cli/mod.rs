@@ -41,10 +41,10 @@ pub enum Status {
 pub const TABLE: &str = "/etc/isinittab";
 
 const HELP: &str = "\
-isinit: a clusterwide init. One table, one daemon, each resource group at a level.
+isinit: a clusterwide init. One table, one daemon, a level for each group.
 
   isinit [-c TABLE] [-s SOCKET] [[GROUP] LEVEL]
-                        tell a group its level; starts the daemon if none answers.
+                        tell a group its level; a daemon is started if needed.
                         Without words: read the table again
   isinit -k             stop everything, end the daemon
   isinit -d             be the daemon, in the foreground

@@ -142,9 +142,9 @@ impl Engine<'_> {
         Ok(row)
     }
 
-    /// Has a switch that is under way come as far as this row? What is below waits for its turn, even if it is
-    /// started by name.
-    fn had_turn(&self, row: u32) -> bool {
+    /// Has a switch that is under way come as far as this row? What is below waits for its turn: also what is
+    /// started by name, and what had a place in the level before and ends just now.
+    pub(super) fn had_turn(&self, row: u32) -> bool {
         let slot = self.rows[row as usize].group;
         let place = |row: u32| self.entry(row).map(|entry| entry.index());
         match self.groups[slot as usize].phase() {
@@ -219,7 +219,9 @@ impl Engine<'_> {
             if record.is_vacant() {
                 continue;
             }
-            if record.state().pid().is_none() {
+            // What repeats and is between two lives goes on with them, and its limit goes on counting.
+            let goes_on = record.goal() == Goal::Up && record.state().is_active();
+            if !goes_on && record.state().pid().is_none() {
                 record.put(Flags::RAN | Flags::TEST_FAILED | Flags::RELEASED, false);
                 record.restarts = 0;
             }
@@ -296,6 +298,7 @@ impl Engine<'_> {
             let Some(&row) = self.members(slot).get(cursor as usize) else { return true };
             if self.has_place(row) {
                 self.take_turn(row);
+                self.rows_due.push(row);
                 if self.holds(row) {
                     return false;
                 }
@@ -307,7 +310,9 @@ impl Engine<'_> {
     fn take_turn(&mut self, row: u32) {
         let record = &self.rows[row as usize];
         let repeats = self.entry(row).is_some_and(|entry| entry.action().repeats());
-        let had_it = record.is(Flags::RAN) && !repeats;
+        // What does not die cannot take its turn; if it dies after all, a `wait` would come too late.
+        let stuck = matches!(record.state(), ChildState::Stuck { .. });
+        let had_it = !repeats && (record.is(Flags::RAN) || stuck);
         if !record.is(Flags::MANUAL) && !had_it {
             self.set_goal(row, Goal::Up);
         }

@@ -54,7 +54,7 @@ impl Engine<'_> {
         }
     }
 
-    fn used_rows(&self) -> impl Iterator<Item = &Row> {
+    pub(super) fn used_rows(&self) -> impl Iterator<Item = &Row> {
         self.rows.iter().take(self.head.rows_used as usize)
     }
 

@@ -269,7 +269,12 @@ impl<'m> Engine<'m> {
                 self.vacate_if_gone(row);
                 return None;
             };
-            if self.waits_for_writers(row, act) {
+            if act == Act::Spawn && !self.has_place(row) {
+                // A table that was read again has taken its place away; it ran on, but is not started again.
+                self.set_goal(row, Goal::Down);
+                continue;
+            }
+            if self.waits_for_writers(row, act) || act == Act::Spawn && !self.had_turn(row) {
                 return None;
             }
             if act == Act::Spawn && !self.may_start(row, now) {

@@ -25,6 +25,9 @@ const NAME_MAX_BYTES: usize = 256;
 /// How deep groups that a process has made inside of its own are removed.
 const DEPTH_MAX: u32 = 16;
 
+/// How often the making of our directory is tried, against others who tidy up at the same moment.
+const LOCK_TRIES: u32 = 8;
+
 /// What the name of our directory begins with.
 const PREFIX: &str = "isinit-";
 
@@ -61,13 +64,8 @@ impl Cgroups {
     }
 
     fn under(parent: OwnedFd, name: CString) -> Option<Cgroups> {
-        match mkdirat(&parent, &*name, Mode::from_raw_mode(0o755)) {
-            // Ours from before an exec of ourselves; or another's, who has the lock.
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(_) => return None,
-        }
-        let own = openat(&parent, &*name, directory(), Mode::empty()).ok()?;
-        flock(&own, FlockOperation::NonBlockingLockExclusive).ok()?;
+        // Another daemon that begins just now takes a directory that is made and not locked yet for stale.
+        let own = (0..LOCK_TRIES).find_map(|_| make_locked(&parent, &name))?;
         let cgroups = Cgroups { parent, name, own };
         if cgroups.usable() {
             return Some(cgroups);
@@ -179,6 +177,19 @@ impl Cgroups {
     }
 }
 
+/// Makes a directory, or takes the one that is there (ours from before an exec of ourselves), and locks it.
+/// `None` when it is locked by another, or was removed before it was locked.
+fn make_locked(parent: &OwnedFd, name: &CStr) -> Option<OwnedFd> {
+    match mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(_) => return None,
+    }
+    let own = openat(parent, name, directory(), Mode::empty()).ok()?;
+    flock(&own, FlockOperation::NonBlockingLockExclusive).ok()?;
+    let there = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    (rustix::fs::fstat(&own).ok()?.st_ino == there.st_ino).then_some(own)
+}
+
 fn directory() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC
 }
@@ -225,6 +236,9 @@ fn remove_tree(parent: BorrowedFd<'_>, name: &CStr, depth: u32) -> Result<(), Er
 
 /// Calls `act` with the name of each directory in a directory.
 fn each_directory(dir: &OwnedFd, mut act: impl FnMut(&CStr)) {
+    if rustix::fs::seek(dir, rustix::fs::SeekFrom::Start(0)).is_err() {
+        return;
+    }
     let mut buffer = [MaybeUninit::uninit(); 1_024];
     let mut entries = RawDir::new(dir, &mut buffer);
     while let Some(Ok(entry)) = entries.next() {
@@ -311,7 +325,8 @@ mod tests {
             rustix::io::write(&write, b"x").unwrap();
             PollSet::new(1).wait(None).unwrap();
         });
-        rustix::io::read(&read, &mut [0]).unwrap();
+        drop(write);
+        assert_eq!(rustix::io::read(&read, &mut [0]), Ok(1), "it did not come into the group");
         pid
     }
 
