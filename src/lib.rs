@@ -20,8 +20,8 @@
 //! | [`engine`] | what is to run, and what to do about it; no I/O | isinittab, limits, the record types of sys::memory |
 //! | [`wire`] | requests and answers as bytes; the client [`Init`] | limits |
 //! | [`sys`] | system calls made safe, and all unsafe code | limits |
-//! | [`supervisor`] | the loop | all but cli |
-//! | [`cli`] | the commands, and all words that a person reads | all |
+//! | [`supervisor`] | the loop | engine, isinittab, wire, sys, limits |
+//! | [`cli`] | the commands, and all words that a person reads | wire, isinittab, sys, supervisor |
 //!
 //! The state diagram of a process stands in [`engine::child`], that of a group in `engine/group.rs`. A test
 //! (`tests/house.rs`) holds the rooms to this table.

@@ -404,7 +404,9 @@ impl<'m> Engine<'m> {
         self.rows[row as usize].flags |= Flags::RAN;
         let healthy = self.case(row, now).healthy();
         let record = &mut self.rows[row as usize];
-        record.last = last.word();
+        // Stopped because it was not ready in time: that is what its end tells, not how it took its stop signal.
+        record.last = if record.is(Flags::LATE) { Last::NotReady.word() } else { last.word() };
+        record.put(Flags::LATE, false);
         self.note(row, What::Ended, now);
         if ending == Ending::Wanting {
             self.wanting(row, now);
@@ -452,6 +454,7 @@ impl<'m> Engine<'m> {
             Failure::Test => record.put(Flags::TEST_FAILED, true),
             Failure::Ready => {
                 record.last = Last::NotReady.word();
+                record.put(Flags::LATE, true);
                 // A respawn is started again; what runs once has had its chance.
                 if !repeats {
                     self.set_goal(row, Goal::Down);

@@ -143,6 +143,8 @@ impl Flags {
     pub const READY: u16 = 128;
     /// Its group wants it up.
     pub(super) const GOAL_UP: u16 = 256;
+    /// It is being stopped because it was not ready in time.
+    pub(super) const LATE: u16 = 512;
 }
 
 /// Facts about a group, as bits of [`GroupRow::flags`].

@@ -499,6 +499,7 @@ fn child(spawn: &Spawn<'_>, joined: bool) -> Result<Infallible, Fault> {
 /// Sources are first copied above all the numbers that are going to be written to: with that no source can be
 /// overwritten before its turn, whatever number it came with.
 fn descriptors(spawn: &Spawn<'_>) -> Result<(), Fault> {
+    close_what_is_not_ours(spawn);
     let above = spawn.extra.map_or(3, |(_, number)| number.saturating_add(1).max(3));
     let copy = |fd: BorrowedFd<'_>| fcntl_dupfd_cloexec(fd, above);
     let stdin = match (spawn.tty, spawn.stdin) {
@@ -519,6 +520,24 @@ fn descriptors(spawn: &Spawn<'_>) -> Result<(), Fault> {
     place(extra.as_ref().map(AsFd::as_fd), number).map_err(Step::Ready.failed())?;
     close_all_but(number);
     Ok(())
+}
+
+/// Closes what the parent has open for itself, so that there is room for the copies where the parent is at the limit
+/// of its descriptors. A kernel without close_range (before 5.9) does without.
+fn close_what_is_not_ours(spawn: &Spawn<'_>) {
+    let stdin = match spawn.stdin {
+        Input::From(fd) => Some(fd),
+        Input::Null | Input::Inherit => None,
+    };
+    let sources = [stdin, spawn.stdout, spawn.stderr, spawn.extra.map(|(fd, _)| fd)];
+    let mut ours = sources.map(|fd| fd.map_or(2, |fd| fd.as_raw_fd()));
+    ours.sort_unstable();
+    let mut first = 3;
+    for number in ours {
+        let _ = close_range(first, number.saturating_sub(1), 0);
+        first = first.max(number.saturating_add(1));
+    }
+    let _ = close_range(first, i32::MAX, 0);
 }
 
 /// Makes descriptor `number` another name of `fd` that an exec keeps open (dup3(2) without flags).
@@ -554,23 +573,23 @@ fn terminal(path: &CStr) -> Result<OwnedFd, Errno> {
 
 /// Marks all descriptors above 2 but `number` close-on-exec.
 fn close_all_but(number: i32) {
-    let last = i32::MAX;
-    if number < 3 {
-        return close_range(3, last);
-    }
-    close_range(3, number.saturating_sub(1));
-    close_range(number.saturating_add(1), last);
+    let close = |first, last| {
+        if close_range(first, last, CLOSE_RANGE_CLOEXEC).is_err() {
+            close_one_by_one(first, last);
+        }
+    };
+    close(3, number.max(3).saturating_sub(1));
+    close(number.max(2).saturating_add(1), i32::MAX);
 }
 
-fn close_range(first: i32, last: i32) {
+fn close_range(first: i32, last: i32, flags: Word) -> Result<(), Errno> {
     if first > last {
-        return;
+        return Ok(());
     }
-    let (from, to, flag) = (Word::from(first), Word::from(last), CLOSE_RANGE_CLOEXEC);
-    // SAFETY: takes integers, and closes nothing before the exec.
-    if unsafe { syscall(libc::SYS_close_range, [from, to, flag, 0, 0, 0]) }.is_err() {
-        close_one_by_one(first, last);
-    }
+    let (from, to) = (Word::from(first), Word::from(last));
+    // SAFETY: takes integers. What is closed is not used again by this process, which is about to become another
+    // program: see `descriptors`.
+    unsafe { syscall(libc::SYS_close_range, [from, to, flags, 0, 0, 0]) }.map(|_| ())
 }
 
 fn close_one_by_one(first: i32, last: i32) {
