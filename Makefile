@@ -23,7 +23,7 @@ MANDIR  := $(DESTDIR)$(PREFIX)/share/man
 heading = @printf '\n== %s\n' '$(1)'
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test sim doc install clean help \
+.PHONY: build demo test sim bench doc install clean help \
         needs-build needs-test format lint size tests doctests manpages
 # The steps of `make test` are a sequence to be read, also under -j; cargo is parallel by itself.
 .NOTPARALLEL:
@@ -70,6 +70,9 @@ sim: needs-build ## the engine against a fake kernel: SEED= to repeat a history,
 	ISINIT_SIM_SEED=$(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')) \
 	ISINIT_SIM_STEPS=$(or $(STEPS),10000000) \
 	cargo test --release --lib engine::sim::a_million_steps -- --exact --nocapture
+
+bench: build ## how fast, as a ratio to a bare loop in C in the same run
+	ISINIT_BIN=$(BIN) cargo bench --bench bench
 
 doc: needs-build ## the library's documentation, a broken link being an error
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --lib

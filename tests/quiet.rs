@@ -1,4 +1,4 @@
-//! What the daemon does not do: allocate after its table is loaded, and wake up when nothing happens.
+//! What is not done: allocating after a table is loaded, or for each of its entries; waking up when nothing happens.
 //!
 //! The allocations of the daemon itself are counted, so it runs inside of this test's program: executed once more, as the
 //! helper at the end of this file, with an allocator that counts. What it has counted it tells by a socket of
@@ -149,6 +149,24 @@ fn helper_daemon() {
     let status = isinit::cli::main("isinit", &args);
     COUNTS.set(false);
     std::process::exit(status);
+}
+
+/// Lists grow by doubling: ten times the entries are a few steps more for each, and nothing for an entry.
+#[test]
+fn reading_a_table_allocates_nothing_but_the_table() {
+    let allocations = |entries: usize| {
+        let line =
+            |n: usize| format!("g{}:t{n}:run,x:respawn,nice=5,limit=5/10/60:/bin/program {n}\n", n % 20);
+        let text: String = (0..entries).map(line).collect();
+        let before = COUNT.load(Ordering::Relaxed);
+        COUNTS.set(true);
+        let loaded = isinit::isinittab::Table::parse("t", text.as_bytes());
+        COUNTS.set(false);
+        assert_eq!(loaded.unwrap_or_else(|report| panic!("{report}")).table.len(), entries);
+        COUNT.load(Ordering::Relaxed) - before
+    };
+    let (few, many) = (allocations(1_000), allocations(10_000));
+    assert!(few > 0 && many < few + 30, "{few} allocations for 1,000 entries, {many} for 10,000");
 }
 
 /// How long an idle daemon is looked at. The one figure here that is a time, because the promise is one.

@@ -140,9 +140,9 @@ impl<'t> Entry<'t> {
     /// Changes when its action, its options or its process change: tells that what runs was started from
     /// another entry than the one that the table has now.
     pub fn digest(&self) -> u64 {
-        let mut digest = super::index::fnv(self.record.process.of(&self.table.text));
+        let mut digest = super::index::hash(self.record.process.of(&self.table.text));
         for part in [self.options().digest, self.action() as u64] {
-            digest = (digest ^ part).wrapping_mul(super::index::FNV_PRIME);
+            digest = super::index::mix(digest, part);
         }
         digest
     }

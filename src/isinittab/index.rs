@@ -1,19 +1,29 @@
-//! Finding a name among many: open addressing over numbers, hashed by FNV-1a.
+//! Finding a name among many: open addressing over numbers, by hash.
+//!
+//! The hash takes eight bytes at a time (a table's digest is that of all its text): each word is mixed in and
+//! multiplied by an odd number, as FNV does with bytes, and the upper half, where a product is well mixed, is
+//! folded down.
 
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-/// The multiplier of FNV-1a.
-pub const FNV_PRIME: u64 = 0x0100_0000_01b3;
+/// An odd number with its bits well spread: the golden ratio's.
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// FNV-1a of some bytes.
-pub fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(FNV_OFFSET, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME))
+/// The hash of some bytes.
+pub fn hash(bytes: &[u8]) -> u64 {
+    let words = bytes.chunks_exact(8);
+    let last = words.remainder().iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let whole = |word: &[u8]| word.try_into().map_or(0, u64::from_le_bytes);
+    mix(words.map(whole).fold(bytes.len() as u64, mix), last)
 }
 
-/// FNV-1a of some bytes in whatever case they are.
-pub fn fnv_uppercase(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(FNV_OFFSET, |hash, byte| (hash ^ u64::from(byte.to_ascii_uppercase())).wrapping_mul(FNV_PRIME))
+/// The hash of some bytes in whatever case they are.
+pub fn hash_uppercase(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(bytes.len() as u64, |hash, byte| mix(hash, u64::from(byte.to_ascii_uppercase())))
+}
+
+/// Takes a word into a hash.
+pub fn mix(hash: u64, word: u64) -> u64 {
+    let product = (hash ^ word).wrapping_mul(SPREAD);
+    product ^ product >> 32
 }
 
 const EMPTY: u32 = u32::MAX;
@@ -57,7 +67,7 @@ impl Index {
 
     fn places(&self, name: &[u8]) -> impl Iterator<Item = usize> + use<> {
         let mask = self.slots.len().saturating_sub(1);
-        let home = fnv(name) as usize;
+        let home = hash(name) as usize;
         (0..self.slots.len()).map(move |step| home.wrapping_add(step) & mask)
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::CString;
 use smallvec::SmallVec;
 
 use super::Signal;
-use super::index::{FNV_PRIME, fnv};
+use super::index::{hash, mix};
 use crate::limits::{LIMIT_HOLD_MS, LIMIT_STARTS, LIMIT_WINDOW_MS, STOP_TIMEOUT_MS, TIME_MAX_MS};
 
 /// How far a failure reaches.
@@ -186,8 +186,7 @@ pub const NAMES: [&str; 19] = [
 impl Options {
     /// Takes one option. What would be right, if it is not.
     pub(super) fn set(&mut self, name: &[u8], value: Option<&[u8]>) -> Result<(), &'static str> {
-        self.digest =
-            (self.digest ^ fnv(name) ^ fnv(value.unwrap_or(b"")).rotate_left(7)).wrapping_mul(FNV_PRIME);
+        self.digest = mix(mix(self.digest, hash(name)), hash(value.unwrap_or(b"")));
         if name == b"main" {
             self.main = value.is_none();
             return if self.main { Ok(()) } else { Err("`main` has no value") };

@@ -45,7 +45,7 @@ pub fn read(sources: Sources) -> Result<Loaded, Report> {
     if report.has_errors() {
         return Err(report);
     }
-    table.digest = super::index::fnv(&table.text);
+    table.digest = super::index::hash(&table.text);
     table.files = sources.files;
     table.directories = sources.directories;
     Ok(Loaded { table, warnings: report })
@@ -281,7 +281,8 @@ impl Parser<'_> {
     }
 
     fn check_levels(&mut self, field: Span, action: Action) {
-        let words: Vec<Span> = pieces(field, &self.table.text).filter(|word| word.length > 0).collect();
+        let words: SmallVec<[Span; 8]> =
+            pieces(field, &self.table.text).filter(|word| word.length > 0).collect();
         for word in &words {
             if self.report.is_full() || !self.check_name(*word, "level", WORD_MAX_BYTES) {
                 return;
@@ -309,7 +310,7 @@ impl Parser<'_> {
     }
 
     fn read_action(&mut self, field: Span) -> ActionField {
-        let parts: Vec<Span> = pieces(field, &self.table.text).collect();
+        let parts: SmallVec<[Span; 8]> = pieces(field, &self.table.text).collect();
         let mut read = ActionField::default();
         let Some((first, rest)) = parts.split_first() else { return read };
         let word = self.bytes(*first);
@@ -341,7 +342,7 @@ impl Parser<'_> {
         let text = &self.table.text;
         let (name, value) = halves(part, text);
         // A resource may be written in any case, and is the same.
-        let hash = super::index::fnv_uppercase(name.of(text));
+        let hash = super::index::hash_uppercase(name.of(text));
         if seen.contains(&hash) {
             return self.error(part, "this option is there twice", "keep one of them");
         }
