@@ -322,10 +322,14 @@ impl Engine<'_> {
     pub(super) fn holds(&self, row: u32) -> bool {
         let record = &self.rows[row as usize];
         let Some(entry) = self.entry(row) else { return false };
-        if record.goal() == Goal::Down || record.is(Flags::RELEASED) {
+        if record.is(Flags::RELEASED) {
             return false;
         }
         let to_its_end = matches!(entry.action(), Action::Wait | Action::Test);
+        if record.goal() == Goal::Down {
+            // Stopped by name, or gone from the table and back: it has not ended before its process has.
+            return to_its_end && record.state().is_active();
+        }
         match record.state() {
             ChildState::Done | ChildState::Failed | ChildState::Stuck { .. } => false,
             ChildState::Up { .. } => to_its_end,

@@ -385,7 +385,7 @@ impl World<'_> {
             if same && matches!(above.action(), Action::Wait | Action::Test) {
                 let above_row = self.engine.find_row(above.tag()).expect("a row");
                 let runs = self.kernel.alive.values().any(|process| process.row == above_row);
-                let let_go = self.engine.row(above_row).expect("a row").is(Flags::MANUAL | Flags::RELEASED);
+                let let_go = self.engine.row(above_row).expect("a row").is(Flags::RELEASED);
                 let stuck =
                     matches!(self.engine.row(above_row).expect("a row").state(), ChildState::Stuck { .. });
                 let let_go = let_go || self.by_name.contains(&above_row);
