@@ -90,6 +90,10 @@ pub const ENVIRONMENT_MAX_BYTES: usize = 128 * 1024;
 /// for, so that a flood cannot take the place of a client that was accepted in the same turn.
 pub const ACCEPTS_MAX: usize = 32;
 
+/// Requests of one client that are carried out before the loop looks at everything else again: one who asks faster
+/// than he is answered has the daemon to himself otherwise.
+pub const REQUESTS_MAX: usize = 16;
+
 /// Descriptors that are kept for the daemon's own needs when the limit (RLIMIT_NOFILE) is low: standard ones,
 /// signals, sockets, memory, and a pipe or two for a start.
 pub const RESERVED_DESCRIPTORS: usize = 12;

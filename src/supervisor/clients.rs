@@ -71,6 +71,7 @@ pub struct Client {
     active_ms: Ms,
     input: Vec<u8>,
     asked: usize,
+    ended: bool,
     output: Vec<u8>,
     filled: usize,
     sent: usize,
@@ -90,6 +91,8 @@ pub enum Heard {
     Nothing,
     /// More than a request may have.
     TooLong,
+    /// It has closed its side, and all that it has asked for was heard.
+    Ended,
     /// It has gone.
     Gone,
 }
@@ -97,7 +100,17 @@ pub enum Heard {
 impl Client {
     fn new(fd: OwnedFd, now: Ms, memory: (Vec<u8>, Vec<u8>)) -> Client {
         let (input, output) = memory;
-        Client { fd, talk: Talk::Asking, active_ms: now, input, asked: 0, output, filled: 0, sent: 0 }
+        Client {
+            fd,
+            talk: Talk::Asking,
+            active_ms: now,
+            input,
+            asked: 0,
+            ended: false,
+            output,
+            filled: 0,
+            sent: 0,
+        }
     }
 
     /// Its connection.
@@ -105,14 +118,25 @@ impl Client {
         self.fd.as_fd()
     }
 
-    /// Does it have to be read from? Who waits or watches is read from too, to see it go.
+    /// Does it have to be read from? Who waits or watches is read from too, to see it go; but not who has asked for
+    /// more meanwhile, nor who has closed its side or does not take what it has asked for.
     pub fn wants_read(&self) -> bool {
-        match self.talk {
-            Talk::Asking | Talk::Switch { .. } | Talk::Entry { .. } | Talk::End | Talk::Watching { .. } => {
-                true
-            }
-            Talk::Status(_) | Talk::Plan { .. } | Talk::Saying { .. } | Talk::Closing => false,
-        }
+        let room = self.asked < self.input.len() && self.line(false).is_none();
+        room && !self.ended && !self.wants_write() && (self.waits() || self.is_idle())
+    }
+
+    /// May it ask? Not before it has taken the answer to what it asked before.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.talk, Talk::Asking) && !self.wants_write()
+    }
+
+    /// Can it go on at once, with what it has sent already?
+    pub fn is_due(&self) -> bool {
+        self.is_idle() && (self.ended || self.line(false).is_some())
+    }
+
+    fn waits(&self) -> bool {
+        matches!(self.talk, Talk::Switch { .. } | Talk::Entry { .. } | Talk::End | Talk::Watching { .. })
     }
 
     /// Is there something that it has not taken yet?
@@ -122,15 +146,20 @@ impl Client {
 
     /// When it has been silent for too long. Who waits for us may wait for as long as we take.
     pub fn deadline(&self) -> Ms {
-        let waits =
-            matches!(self.talk, Talk::Switch { .. } | Talk::Entry { .. } | Talk::End | Talk::Watching { .. });
-        if waits && !self.wants_write() { NEVER } else { self.active_ms.saturating_add(CLIENT_TIMEOUT_MS) }
+        if self.waits() && !self.wants_write() {
+            NEVER
+        } else {
+            self.active_ms.saturating_add(CLIENT_TIMEOUT_MS)
+        }
     }
 
     /// Reads what has come, up to the end of a line.
     pub fn hear(&mut self, now: Ms) -> Heard {
-        if let Some(heard) = self.line(false) {
+        if let Some(heard) = self.line(self.ended) {
             return heard;
+        }
+        if self.ended {
+            return Heard::Ended;
         }
         loop {
             let room = self.input.get_mut(self.asked..).unwrap_or(&mut []);
@@ -140,7 +169,10 @@ impl Client {
             match sys::socket::read(self.fd.as_fd(), room) {
                 Ok(None) => return Heard::Nothing,
                 // The last line may come without a newline: IS::Init's `stopall` does.
-                Ok(Some(0)) => return self.line(true).unwrap_or(Heard::Gone),
+                Ok(Some(0)) => {
+                    self.ended = true;
+                    return self.line(true).unwrap_or(Heard::Ended);
+                }
                 Ok(Some(count)) => {
                     self.asked = self.asked.saturating_add(count);
                     self.active_ms = now;
@@ -273,6 +305,11 @@ impl Clients {
         if let Some(client) = self.places.get_mut(place).and_then(Option::take) {
             self.spare.push((client.input, client.output));
         }
+    }
+
+    /// Can one of them go on at once?
+    pub fn any_due(&self) -> bool {
+        self.places.iter().flatten().any(Client::is_due)
     }
 
     /// When the first of them has been silent for too long.

@@ -1,7 +1,8 @@
 //! Lines of an answer, a message or a status file, written into memory that is already there: nothing is
 //! allocated, and no formatting machinery runs inside the loop.
 
-/// A piece of text of at most `N` bytes. What does not fit is cut off: a message is better short than absent.
+/// A piece of text of at most `N` bytes. What does not fit is cut off: a message is better short than absent. But
+/// the newline that ends it has its place whatever stands before.
 pub struct Line<const N: usize> {
     bytes: [u8; N],
     length: usize,
@@ -26,6 +27,9 @@ impl<const N: usize> Line<N> {
         if let (Some(room), Some(text)) = (room.get_mut(..fits), text.get(..fits)) {
             room.copy_from_slice(text);
             self.length = self.length.saturating_add(fits);
+        }
+        if fits < text.len() && text.ends_with(b"\n") {
+            self.bytes.last_mut().into_iter().for_each(|end| *end = b'\n');
         }
         self
     }

@@ -22,6 +22,12 @@ pub fn say(words: &[&[u8]]) {
     sys::output::say(line.bytes());
 }
 
+/// Says what is wrong with a table that was to be read again.
+pub fn say_bad_table(report: &[u8]) {
+    sys::output::say(report);
+    say(&[b"the table has errors; the one in force is kept"]);
+}
+
 /// Says what a system call failed at: what was tried, on what, and the system's words.
 pub fn say_errno(what: &str, on: &[u8], errno: sys::Errno) {
     let mut line = Message::new();

@@ -33,8 +33,8 @@ use std::path::{Path, PathBuf};
 
 use signal_hook::consts;
 
-use clients::{Clients, Heard, Talk};
-use messages::{say, say_errno, say_transition};
+use clients::{Client, Clients, Heard, Talk};
+use messages::{say, say_bad_table, say_errno, say_transition};
 use processes::Processes;
 use statfiles::StatFiles;
 
@@ -42,7 +42,9 @@ use crate::engine::child::Ending;
 use crate::engine::rows::{Last, Row};
 use crate::engine::{Effect, Engine, Event, LoadError, Memory, Ms, NEVER};
 use crate::isinittab::{Action, Entry, Mounts, Settings, Table};
-use crate::limits::{ACCEPTS_MAX, CLIENTS_MAX, ENTRIES_MAX, GROUPS_MAX, RESERVED_DESCRIPTORS, RETRY_MS};
+use crate::limits::{
+    ACCEPTS_MAX, CLIENTS_MAX, ENTRIES_MAX, GROUPS_MAX, REQUESTS_MAX, RESERVED_DESCRIPTORS, RETRY_MS,
+};
 use crate::sys;
 use crate::sys::notify::Notify;
 use crate::sys::poll::PollSet;
@@ -230,6 +232,7 @@ fn load_words(error: LoadError) -> &'static str {
 
 impl Supervisor<'_> {
     fn serve(&mut self) -> i32 {
+        self.restore_socket();
         self.settle();
         while self.exit.is_none() {
             self.listen_to_all();
@@ -247,6 +250,7 @@ impl Supervisor<'_> {
         self.engine.load(table, sys::clock::now_ms())?;
         self.processes.prepare(&self.engine);
         self.statfiles.prepare(self.engine.table().settings(), &self.engine);
+        self.statfiles.write(&self.engine);
         let awaited = self.engine.table().len();
         let most = self.clients.len().saturating_add(4).saturating_add(awaited);
         self.poll = PollSet::new(most);
@@ -336,7 +340,8 @@ impl Supervisor<'_> {
     fn deadline(&self) -> Option<Ms> {
         let engine = self.engine.deadline().unwrap_or(NEVER);
         let accept = if self.accept_after_ms > 0 { self.accept_after_ms } else { NEVER };
-        let first = engine.min(self.clients.deadline()).min(accept);
+        let due = if self.clients.any_due() { 0 } else { NEVER };
+        let first = engine.min(self.clients.deadline()).min(accept).min(due);
         (first != NEVER).then_some(first)
     }
 
@@ -378,12 +383,15 @@ impl Supervisor<'_> {
         for token in 0..self.sources.len() {
             let Some(&source) = self.sources.get(token) else { break };
             let (read, write) = (self.poll.readable(token), self.poll.writable(token));
+            let due = |place| self.clients.get(place).is_some_and(Client::is_due);
             match source {
                 Source::Signals if read => self.hear_signals(now),
                 Source::Awaited(row) if read => self.hear_awaited(row, now),
                 Source::Notify if read => self.hear_notify(now),
                 Source::Place if read => self.hear_place(),
-                Source::Client(place) if read || write => self.hear_client(place, write, now),
+                Source::Client(place) if read || write || due(place) => {
+                    self.hear_client(place, write, self.poll.hung_up(token), now);
+                }
                 Source::Listener if read => self.accept(now),
                 Source::Signals
                 | Source::Awaited(_)
@@ -418,8 +426,7 @@ impl Supervisor<'_> {
             consts::SIGTERM | consts::SIGINT => self.engine.go_down(0, now),
             consts::SIGHUP => {
                 if let Reread::Bad(text) = self.reread() {
-                    sys::output::say(&text);
-                    say(&[b"the table has errors; the one in force is kept"]);
+                    say_bad_table(&text);
                 }
                 self.restore_socket();
             }
@@ -505,41 +512,42 @@ impl Supervisor<'_> {
         self.restore_socket();
     }
 
-    /// Makes the socket anew if its file is not there any more, or is not ours.
+    /// Makes the socket anew if its file is not there any more, or is not ours. And looks again, for it may go
+    /// before its directory is watched.
     fn restore_socket(&mut self) {
-        if self.listener.as_ref().is_some_and(Listener::still_there) {
-            return;
+        while !self.listener.as_ref().is_some_and(Listener::still_there) {
+            let made = sys::socket::listen(&self.socket_path);
+            self.place = sys::watch::Watch::on(&self.socket_path);
+            let Ok(listener) = made else {
+                return say(&[b"the socket is gone and cannot be made anew; SIGHUP tries again"]);
+            };
+            say(&[b"the socket was gone, and is made anew"]);
+            self.listener = Some(listener);
         }
-        match sys::socket::listen(&self.socket_path) {
-            Ok(listener) => {
-                say(&[b"the socket was gone, and is made anew"]);
-                self.listener = Some(listener);
-            }
-            Err(_) => say(&[b"the socket is gone and cannot be made anew; SIGHUP tries again"]),
-        }
-        self.place = sys::watch::Watch::on(&self.socket_path);
     }
 
-    fn hear_client(&mut self, place: usize, write: bool, now: Ms) {
+    /// `gone`: there is nobody left who would take an answer. What was asked before that counts.
+    fn hear_client(&mut self, place: usize, write: bool, gone: bool, now: Ms) {
         let Some(client) = self.clients.get_mut(place) else { return };
-        if write && !client.flush(now) {
+        if write && !client.flush(now) || gone && !client.is_idle() {
             return self.clients.close(place);
         }
         self.hear_requests(place, now);
     }
 
-    /// Takes in the requests of a client, one after the other: the next when the one before is answered.
+    /// Takes in the requests of a client, one after the other: the next when the one before is answered. Not all
+    /// that it has: the others have their turn too.
     fn hear_requests(&mut self, place: usize, now: Ms) {
-        loop {
-            let Some(client) = self.clients.get_mut(place).filter(|client| client.wants_read()) else {
-                return;
-            };
-            let waits = !matches!(client.talk, Talk::Asking);
+        for _ in 0..REQUESTS_MAX {
+            let Some(client) = self.clients.get_mut(place) else { return };
+            let idle = client.is_idle();
             match client.hear(now) {
                 Heard::Nothing => return,
                 Heard::Gone => return self.clients.close(place),
-                // Who waits for an answer and goes on talking is not listened to until it has it.
-                Heard::Line { .. } | Heard::TooLong if waits => return,
+                // Who waits for an answer and goes on talking is not listened to until it has it, and who has closed
+                // its side gets it too.
+                Heard::Line { .. } | Heard::TooLong | Heard::Ended if !idle => return,
+                Heard::Ended => return self.clients.close(place),
                 Heard::TooLong => return self.turn_away(place, b"err 2 a request has at most 512 bytes\n"),
                 Heard::Line { length, last } => {
                     let line = client.take_line(length);
@@ -567,11 +575,14 @@ impl Supervisor<'_> {
             match listener.accept() {
                 Ok(Some((fd, peer))) => {
                     let allowed = peer.uid == 0 || peer.uid == sys::process::own_uid();
-                    let Some(place) = self.clients.seat(fd, now) else { continue };
                     if !allowed {
-                        self.turn_away(place, b"err 6 only root and the daemon's own user may ask it\n");
+                        let _ = sys::socket::write(
+                            &fd,
+                            b"err 6 only root and the daemon's own user may ask it\n",
+                        );
                         continue;
                     }
+                    let Some(place) = self.clients.seat(fd, now) else { continue };
                     self.hear_requests(place, now);
                 }
                 Ok(None) => return,

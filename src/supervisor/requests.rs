@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::answers::{AnswerLine, StatusAt, change_line, plan_line, status_line, waiting_line};
 use super::clients::{Client, Talk};
 use super::line::Line;
-use super::messages::last_words;
+use super::messages::{last_words, say, say_bad_table};
 use super::{Reread, Supervisor};
 use crate::engine::child::ChildState;
 use crate::engine::rows::{GroupFlags, Verdict};
@@ -121,15 +121,19 @@ impl Supervisor<'_> {
         let told = self.engine.tell(group, level, how, sys::clock::now_ms());
         match (told, answered) {
             (Ok(_), None) => {}
-            (Err(_), None) => self.say_refused(group, level),
+            (Err(refusal), None) => self.say_refused(refusal, group, level),
             (Ok(_), Some(false)) => self.ok(place, "accepted"),
             (Ok(ticket), Some(true)) => self.talk(place, Talk::Switch { ticket, progress, told: None }),
             (Err(refusal), Some(_)) => self.refuse(place, refusal, group, level),
         }
     }
 
-    fn say_refused(&self, group: &[u8], level: &[u8]) {
-        super::messages::say(&[b"a tell of ", group, b" ", level, b" was not taken: no such group"]);
+    /// Who asked in the classic form gets no answer: why nothing came of it stands among the daemon's messages.
+    fn say_refused(&self, refusal: Refusal, group: &[u8], level: &[u8]) {
+        let mut line = AnswerLine::new();
+        refusal_words(&mut line, &self.engine, refusal, group, level);
+        let words = line.bytes().get(b"err 3 ".len()..).unwrap_or(&[]).trim_ascii_end();
+        say(&[b"a tell of ", group, b" ", level, b" was not taken: ", words]);
     }
 
     fn refuse(&mut self, place: usize, refusal: Refusal, group: &[u8], level: &[u8]) {
@@ -143,6 +147,8 @@ impl Supervisor<'_> {
     fn refuse_table(&mut self, place: usize, text: Vec<u8>, answered: bool) {
         if answered {
             self.talk(place, Talk::Saying { text, said: 0 });
+        } else {
+            say_bad_table(&text);
         }
     }
 

@@ -107,10 +107,10 @@ impl Connection {
     /// [`ClientError`]: the connection is gone.
     pub fn ask(&mut self, request: &[u8]) -> Result<(), ClientError> {
         let line = [request, b"\n"].concat();
-        self.stream.get_mut().write_all(&line).map_err(|error| match error.kind() {
+        self.stream.get_mut().write_all(&line).or_else(|error| match error.kind() {
             // What the daemon said before it closed is still there to be read.
-            ErrorKind::BrokenPipe => ClientError::Closed,
-            _ => ClientError::Io(error),
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Ok(()),
+            _ => Err(ClientError::Io(error)),
         })
     }
 
