@@ -313,9 +313,14 @@ impl Engine<'_> {
         // What does not die cannot take its turn; if it dies after all, a `wait` would come too late.
         let stuck = matches!(record.state(), ChildState::Stuck { .. });
         let had_it = !repeats && (record.is(Flags::RAN) || stuck);
-        if !record.is(Flags::MANUAL) && !had_it {
-            self.set_goal(row, Goal::Up);
+        if record.is(Flags::MANUAL) || had_it {
+            return;
         }
+        if record.goal() == Goal::Down {
+            // It begins anew: what it failed at before releases nobody now.
+            self.rows[row as usize].put(Flags::RELEASED, false);
+        }
+        self.set_goal(row, Goal::Up);
     }
 
     /// Does this entry hold back those below it?

@@ -516,6 +516,8 @@ impl Supervisor<'_> {
     /// before its directory is watched.
     fn restore_socket(&mut self) {
         while !self.listener.as_ref().is_some_and(Listener::still_there) {
+            // Who has come by the old one, and was not let in yet, is lost with it.
+            self.accept(sys::clock::now_ms());
             let made = sys::socket::listen(&self.socket_path);
             self.place = sys::watch::Watch::on(&self.socket_path);
             let Ok(listener) = made else {
