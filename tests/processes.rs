@@ -41,7 +41,7 @@ fn a_process_that_ignores_sigterm_is_killed_after_its_stop_timeout() {
 #[test]
 fn the_stop_signal_of_the_table_is_the_one_that_is_sent() {
     let stage = Stage::new();
-    stage.write("usr1", "trap 'echo got usr1 >> events; exit 0' USR1\necho start >> events\nwhile :; do sleep 1000 & wait $!; done\n");
+    stage.write("usr1", "trap 'echo got usr1 >> events; exit 0' USR1\necho start >> events\nwhile :; do read -r x <>never; done\n");
     let d = stage.start("g:a:run,:respawn,stop=USR1:sh usr1\n");
     d.tell("g", "run");
     d.until_event("start");
@@ -122,7 +122,7 @@ fn what_forks_twice_and_leaves_the_session_is_gone_with_its_entry() {
 #[test]
 fn what_forks_twice_and_ignores_sigterm_is_killed_with_its_entry() {
     with_and_without_cgroups(|stage, command| {
-        stage.write("leaver", format!("trap '' TERM\n{LEAVE}trap 'exit 0' TERM\necho ready >> events\nwhile :; do sleep 1000 & wait $!; done\n"));
+        stage.write("leaver", format!("trap '' TERM\n{LEAVE}trap 'exit 0' TERM\necho ready >> events\nwhile :; do read -r x <>never; done\n"));
         let d = stage.start_by("g:leaver:run,:respawn,stop-timeout=0.3:sh leaver\n", command);
         d.tell("g", "run");
         let left = pid_of_what_left(&d);
@@ -608,7 +608,7 @@ fn a_logger_that_is_stopped_with_its_writer_gets_the_last_word_first() {
     stage.write(
         "writer",
         "trap 'echo bye; exit 0' TERM\ni=1\nwhile [ $i -le 1000 ]; do echo $i; i=$((i + 1)); done\n\
-         echo written >> events\nwhile :; do sleep 1000 & wait $!; done\n",
+         echo written >> events\nwhile :; do read -r x <>never; done\n",
     );
     stage.fifo("go");
     // Reads nothing before it is allowed to, and has no trap: SIGTERM would end it.
@@ -623,7 +623,8 @@ fn a_logger_that_is_stopped_with_its_writer_gets_the_last_word_first() {
     d.until_event("written");
     assert_eq!(d.last_line(":tell g 0"), "ok accepted");
     d.until("the writer is gone", |d| d.entry("writer").state == "down");
-    d.open_fifo("go").write_all(b"\n").unwrap();
+    let mut gate = d.open_fifo("go");
+    gate.write_all(b"\n").unwrap();
     d.until("the group is down", |d| d.group("g").state == "stopped");
     let mut expected: Vec<String> = (1..=1000).map(|n| n.to_string()).collect();
     expected.push("bye".to_owned());

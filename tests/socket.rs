@@ -307,7 +307,7 @@ fn revert_goes_back_to_the_level_before_and_force_takes_any_level() {
 fn progress_names_each_entry_that_is_waited_for_and_why() {
     let stage = Stage::new();
     let mut gate = Gate::new(&stage);
-    stage.write("stubborn", "trap 'read x < go; exit 0' TERM\necho start stubborn >> events\nwhile :; do sleep 1000 & wait $!; done\n");
+    stage.write("stubborn", "trap 'read x < go; exit 0' TERM\necho start stubborn >> events\nwhile :; do read -r x <>never; done\n");
     let d = stage.start(format!(
         "g:old:old,:respawn,stop-timeout=1000:sh stubborn\n{}{}\
          g:r:run,:respawn,ready=3:read x < go; echo >&3; exec sleep 1000\n",
@@ -459,7 +459,7 @@ fn a_signal_goes_to_the_process_of_an_entry_by_name_or_number() {
     let stage = Stage::new();
     stage.write(
         "told",
-        "trap 'echo got >> events' USR1\necho start told >> events\nwhile :; do sleep 1000 & wait $!; done\n",
+        "trap 'echo got >> events' USR1\necho start told >> events\nwhile :; do read -r x <>never; done\n",
     );
     let d = stage.start("g:a:run,:respawn:sh told\ng:b:other,:respawn:sh told\n");
     d.tell("g", "run");
@@ -751,7 +751,7 @@ fn rows(text: &str) -> Vec<&str> {
 fn the_status_file_is_is_inits_to_the_letter() {
     let stage = Stage::new();
     let mut gate = Gate::new(&stage);
-    stage.write("stubborn", "trap 'read x < go; exit 0' TERM\necho start stubborn >> events\nwhile :; do sleep 1000 & wait $!; done\n");
+    stage.write("stubborn", "trap 'read x < go; exit 0' TERM\necho start stubborn >> events\nwhile :; do read -r x <>never; done\n");
     let d = start_with(
         stage,
         "initstat",
@@ -855,7 +855,7 @@ fn the_other_status_file_has_cluster_inits_own_words() {
     let mut gate = Gate::new(&stage);
     stage.write(
         "stubborn",
-        "trap 'read x < go; exit 0' TERM\necho start $1 >> events\nwhile :; do sleep 1000 & wait $!; done\n",
+        "trap 'read x < go; exit 0' TERM\necho start $1 >> events\nwhile :; do read -r x <>never; done\n",
     );
     let d = start_with(
         stage,

@@ -50,10 +50,12 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 /// The pause between two looks at something that cannot be waited for otherwise.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A service: notes its start and its stop signal in `events`, and goes on SIGTERM.
+/// A service: notes its start and its stop signal in `events`, and goes on SIGTERM. It waits without a child, reading
+/// the FIFO `never` of each stage: a child that was only just forked still has the shell's handler, and swallows a
+/// signal to the process group.
 const SVC: &str = r#"trap 'echo "term $1" >> events; exit 0' TERM
 echo "start $1 $$" >> events
-while :; do sleep 1000 & wait $!; done
+while :; do read -r x <>never; done
 "#;
 
 /// The isinit under test.
@@ -135,6 +137,8 @@ impl Stage {
         let stage = Stage { dir };
         stage.write("svc", SVC);
         stage.write("events", "");
+        stage.fifo("never");
+        open_to_all(&stage.path("never"));
         stage
     }
 
