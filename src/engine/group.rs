@@ -150,7 +150,7 @@ impl Engine<'_> {
         match self.groups[slot as usize].phase() {
             Phase::Settled(_) => true,
             Phase::Leaving => false,
-            Phase::Entering => self.waits_for(slot).is_some_and(|cursor| place(row) <= place(cursor)),
+            Phase::Entering => self.waits_for(slot).is_none_or(|cursor| place(row) <= place(cursor)),
         }
     }
 
@@ -283,7 +283,7 @@ impl Engine<'_> {
             }
             Phase::Leaving => self.enter(slot, now),
             Phase::Entering => {
-                if self.start_members(slot) {
+                if self.start_members(slot) && self.rosters[slot as usize].starting == 0 {
                     self.settle(slot, self.verdict(slot), now);
                 }
             }

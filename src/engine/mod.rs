@@ -148,6 +148,8 @@ struct Roster {
     cursor: u32,
     leaving: u32,
     up: u32,
+    /// Wanted up, and the answer of their first start is not there yet.
+    starting: u32,
 }
 
 /// For the reader of a log: how many of its writers are there, and how many of those are on their way out.
@@ -537,6 +539,8 @@ impl<'m> Engine<'m> {
         if let Some(roster) = self.rosters.get_mut(record.group as usize) {
             step(&mut roster.leaving, leaving);
             step(&mut roster.up, state.pid().is_some());
+            let begins = matches!(state, ChildState::Down | ChildState::Spawning);
+            step(&mut roster.starting, begins && record.goal() == Goal::Up);
         }
         let reader = self.reader_of.get(row as usize).copied().unwrap_or(NONE);
         if let Some(writers) = self.writers.get_mut(reader as usize) {

@@ -360,9 +360,6 @@ impl Supervisor<'_> {
         if let Some(notify) = &self.notify {
             add(Source::Notify, notify.fd(), true, false);
         }
-        if let Some(place) = self.place.fd() {
-            add(Source::Place, place, true, false);
-        }
         for place in 0..self.clients.len() {
             if let Some(client) = self.clients.get(place) {
                 add(Source::Client(place), client.fd(), client.wants_read(), client.wants_write());
@@ -370,6 +367,10 @@ impl Supervisor<'_> {
         }
         if let Some(listener) = self.listener.as_ref().filter(|_| self.accept_after_ms == 0) {
             add(Source::Listener, listener.fd(), true, false);
+        }
+        // Last, as it may let clients in: what was reported of a place is of the one who had it then.
+        if let Some(place) = self.place.fd() {
+            add(Source::Place, place, true, false);
         }
     }
 
@@ -520,7 +521,8 @@ impl Supervisor<'_> {
             self.accept(sys::clock::now_ms());
             let made = sys::socket::listen(&self.socket_path);
             self.place = sys::watch::Watch::on(&self.socket_path);
-            let Ok(listener) = made else {
+            // It may have gone while it was made: once more, now that the loss would be told of.
+            let Ok(listener) = made.or_else(|_| sys::socket::listen(&self.socket_path)) else {
                 return say(&[b"the socket is gone and cannot be made anew; SIGHUP tries again"]);
             };
             say(&[b"the socket was gone, and is made anew"]);

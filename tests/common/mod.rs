@@ -245,6 +245,22 @@ impl Stage {
     }
 }
 
+/// What holds up the entries of a test: each one reads a line with its exit status, `read x < go; exit $x`.
+pub struct Gate(File);
+
+impl Gate {
+    /// The FIFO `go`, where nothing can be read yet.
+    pub fn new(stage: &Stage) -> Gate {
+        stage.fifo("go");
+        Gate(stage.open_fifo("go"))
+    }
+
+    /// Lets one go.
+    pub fn pass(&mut self, status: u8) {
+        self.0.write_all(format!("{status}\n").as_bytes()).unwrap();
+    }
+}
+
 impl Default for Stage {
     fn default() -> Stage {
         Stage::new()

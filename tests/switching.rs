@@ -1,0 +1,657 @@
+//! Switching groups between runlevels: who is stopped, who is kept, who is started, in which order, and what is told.
+
+mod common;
+
+use std::fs;
+use std::io::Write;
+use std::thread;
+
+use common::{Daemon, Gate, Stage, alive, run};
+use rustix::process::Signal;
+
+/// The events so far, without their PIDs.
+fn events(d: &Daemon) -> Vec<String> {
+    let words = |line: String| line.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    d.lines("events").into_iter().map(words).collect()
+}
+
+/// Services of one group, all started and with their trap.
+fn services(names: &[&str]) -> Daemon {
+    let line = |name: &&str| format!("g:{name}:run,:respawn:sh svc {name}\n");
+    let d = Daemon::start(names.iter().map(line).collect::<String>());
+    assert_eq!(d.tell("g", "run"), "ok run");
+    names.iter().for_each(|name| d.until_event(&format!("start {name}")));
+    d
+}
+
+// ---- one group, and no other ----
+
+#[test]
+fn a_tell_switches_its_group_and_no_other_feels_it() {
+    let d = Daemon::start(
+        "web:w:run,maint:respawn:sh svc w\nweb:x:run,:respawn:sh svc x\nweb:y:maint,:respawn:sh svc y\n\
+         db:d:run,:respawn:sh svc d\ndb:e:run,:wait:echo wait e >> events\n",
+    );
+    assert_eq!(d.tell("db", "run"), "ok run");
+    assert_eq!(d.tell("web", "run"), "ok run");
+    ["start d", "start w", "start x"].iter().for_each(|event| d.until_event(event));
+    let (kept, other) = (d.pid_of("w"), d.pid_of("d"));
+    for level in ["maint", "run", "maint", "0", "maint"] {
+        d.tell("web", level);
+        if level == "maint" {
+            d.until("y is up", |d| d.count_events("start y") > d.count_events("term y"));
+        }
+    }
+    assert_eq!(d.pid_of("d"), other);
+    assert_eq!((d.count_events("start d"), d.count_events("term d"), d.count_events("wait e")), (1, 0, 1));
+    assert!(!alive(kept), "level 0 stops what is in every other level");
+}
+
+#[test]
+fn an_entry_that_is_in_both_levels_keeps_its_process() {
+    let d = Daemon::start(
+        "g:both:run,maint:respawn:sh svc both\ng:old:run,:respawn:sh svc old\ng:new:maint,:respawn:sh svc new\n",
+    );
+    d.tell("g", "run");
+    d.until_event("start both");
+    d.until_event("start old");
+    let pid = d.pid_of("both");
+    assert_eq!(d.tell("g", "maint"), "ok run");
+    d.until_event("start new");
+    assert_eq!(d.pid_of("both"), pid);
+    assert_eq!((d.count_events("start both"), d.count_events("term both")), (1, 0));
+    assert_eq!((d.entry("old").state.as_str(), d.group("g").prev.as_str()), ("down", "run"));
+}
+
+// ---- order ----
+
+#[test]
+fn what_leaves_is_told_so_last_first_all_at_once_and_only_then_something_starts() {
+    let stage = Stage::new();
+    let mut gate = Gate::new(&stage);
+    // Each needs to be let go; none waits for another to have ended.
+    stage.write(
+        "slow",
+        "trap 'echo term $1 >> events; read x < go; echo gone $1 >> events; exit 0' TERM\n\
+         echo start $1 >> events\nwhile :; do read -r x <>never; done\n",
+    );
+    let mut table: String = ["a", "b", "c"]
+        .iter()
+        .map(|name| format!("g:{name}:one,:respawn,stop-timeout=25:sh slow {name}\n"))
+        .collect();
+    table.push_str("g:d:two,:respawn:sh svc d\ng:e:two,:respawn:sh svc e\n");
+    let d = stage.start(table);
+    d.tell("g", "one");
+    ["start a", "start b", "start c"].iter().for_each(|event| d.until_event(event));
+    let mut watch = d.connect().unwrap();
+    watch.write_all(b":watch\n").unwrap();
+    d.ask(":ping");
+    assert_eq!(d.last_line(":tell g two"), "ok accepted");
+    ["term a", "term b", "term c"].iter().for_each(|event| d.until_event(event));
+    (0..3).for_each(|_| gate.pass(0));
+    d.until_event("start d");
+    d.until_event("start e");
+    let seen = events(&d);
+    let place = |event: &str| seen.iter().position(|other| other == event).unwrap();
+    for name in ["a", "b", "c"] {
+        assert!(place(&format!("gone {name}")) < place("start d"), "{seen:?}");
+    }
+    let changes = watched(watch, "what=run");
+    let order: Vec<&str> = changes
+        .iter()
+        .filter(|line| line.contains("what=stopping") || line.contains("what=started"))
+        .map(|line| line.split("tag=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap())
+        .collect();
+    assert_eq!(order, ["c", "b", "a", "d", "e"], "stopped last first, started in file order: {changes:?}");
+}
+
+/// The lines of a `:watch` up to the one that has this word.
+fn watched(watch: std::os::unix::net::UnixStream, last: &str) -> Vec<String> {
+    use std::io::BufRead;
+    let mut lines = Vec::new();
+    for line in std::io::BufReader::new(watch).lines() {
+        lines.push(line.unwrap());
+        if lines.last().unwrap().contains(last) {
+            break;
+        }
+    }
+    lines
+}
+
+#[test]
+fn a_wait_and_a_test_hold_back_what_is_below_and_a_once_does_not() {
+    for (action, verdict) in [("wait", "ok run"), ("test", "ok run")] {
+        let stage = Stage::new();
+        let mut gate = Gate::new(&stage);
+        let d = stage.start(format!(
+            "g:o:run,:once:echo once o >> events; read x < never\ng:above:run,:respawn:sh svc above\n\
+             g:w:run,:{action}:echo {action} w >> events; read x < go; exit $x\ng:below:run,:respawn:sh svc below\n",
+        ));
+        let asked = thread::scope(|scope| {
+            let asked = scope.spawn(|| d.tell("g", "run"));
+            d.until_event(&format!("{action} w"));
+            d.until_event("start above");
+            d.until_event("once o");
+            assert_eq!((d.entry("below").state.as_str(), d.group("g").state.as_str()), ("down", "start"));
+            assert_eq!(d.count_events("start below"), 0);
+            gate.pass(0);
+            asked.join().unwrap()
+        });
+        assert_eq!(asked, verdict);
+        d.until_event("start below");
+        assert_eq!(d.entry("w").state, "done");
+    }
+}
+
+#[test]
+fn a_test_that_fails_makes_its_group_fail_and_the_rest_starts_all_the_same() {
+    let d = Daemon::start("g:t:run,:test:exit 3;\ng:a:run,:respawn:sh svc a\nh:b:run,:respawn:sh svc b\n");
+    let answer = d.tell("g", "run");
+    assert!(answer.starts_with("err 1 "), "{answer}");
+    d.until_event("start a");
+    assert_eq!((d.group("g").state.as_str(), d.entry("t").last.as_str()), ("fail", "exit:3"));
+    assert_eq!(d.tell("h", "run"), "ok run");
+    assert_eq!(d.tell("g", "0"), "ok stopped", "and it can be stopped as any other");
+}
+
+#[test]
+fn a_wait_that_ends_badly_is_failed_and_its_group_runs() {
+    let d = Daemon::start("g:w:run,:wait:exit 4;\ng:a:run,:respawn:sh svc a\n");
+    assert_eq!(d.tell("g", "run"), "ok run");
+    assert_eq!((d.entry("w").state.as_str(), d.entry("w").last.as_str()), ("failed", "exit:4"));
+    assert!(d.stderr().contains("g/w: failed: exited with status 4"), "{}", d.stderr());
+}
+
+// ---- the same level, and another ----
+
+#[test]
+fn the_same_level_again_starts_what_is_missing_and_runs_nothing_twice() {
+    let d = Daemon::start(
+        "g:w:run,:wait:echo wait w >> events\ng:o:run,:once:echo once o >> events\n\
+         g:t:run,:test:echo test t >> events\ng:a:run,:respawn:sh svc a\ng:b:run,:respawn:sh svc b\ng:z:two,:once:true\n",
+    );
+    let once = |d: &Daemon| ["wait w", "once o", "test t"].map(|event| d.count_events(event));
+    d.tell("g", "run");
+    ["start a", "start b", "once o"].iter().for_each(|event| d.until_event(event));
+    assert_eq!(d.last_line(":stop a wait"), "ok");
+    assert_eq!(d.tell("g", "run"), "ok run");
+    d.until("a is there again", |d| d.count_events("start a") == 2);
+    assert_eq!((once(&d), d.count_events("start b")), ([1, 1, 1], 1));
+
+    assert_eq!(d.tell("g", "two"), "ok run");
+    assert_eq!(d.tell("g", "run"), "ok run");
+    d.until("once o has run again", |d| d.count_events("once o") == 2);
+    assert_eq!(once(&d), [2, 2, 2], "left and entered again");
+}
+
+#[test]
+fn a_tell_of_the_same_level_while_a_wait_runs_goes_on_with_that_wait() {
+    let stage = Stage::new();
+    let mut gate = Gate::new(&stage);
+    let d =
+        stage.start("g:w:run,:wait:echo wait w >> events; read x < go; exit $x\ng:a:run,:respawn:sh svc a\n");
+    let first = d.client(&["tell", "--wait", "g", "run"]).spawn_quiet();
+    d.until_event("wait w");
+    let pid = d.pid_of("w");
+    let second = thread::scope(|scope| {
+        let second = scope.spawn(|| d.tell("g", "run"));
+        assert_eq!(first.join().unwrap().status, 7, "it was overtaken");
+        gate.pass(0);
+        second.join().unwrap()
+    });
+    assert_eq!(second, "ok run");
+    d.until_event("start a");
+    assert_eq!(d.count_events("wait w"), 1);
+    assert!(!alive(pid));
+}
+
+/// Runs a command in a thread.
+trait SpawnQuiet {
+    fn spawn_quiet(self) -> thread::JoinHandle<common::Output>;
+}
+
+impl SpawnQuiet for std::process::Command {
+    fn spawn_quiet(mut self) -> thread::JoinHandle<common::Output> {
+        thread::spawn(move || run(&mut self))
+    }
+}
+
+#[test]
+fn another_level_takes_over_from_a_wait_that_is_running() {
+    let stage = Stage::new();
+    let _gate = Gate::new(&stage);
+    let d = stage.start(
+        "g:w:run,:wait:echo wait w >> events; read x < go; exit $x\ng:a:run,:respawn:sh svc a\n\
+         g:b:two,:respawn:sh svc b\n",
+    );
+    for level in ["two", "0"] {
+        let waits = d.count_events("wait w");
+        assert_eq!(d.last_line(":tell g run"), "ok accepted");
+        d.until("the wait runs", |d| d.count_events("wait w") > waits);
+        assert_eq!(d.tell("g", level), if level == "0" { "ok stopped" } else { "ok run" });
+        assert_eq!((d.entry("w").state.as_str(), d.count_events("start a")), ("down", 0));
+        if level == "two" {
+            d.until_event("start b");
+        }
+    }
+    d.until("nothing is left", |d| d.descendants().is_empty());
+}
+
+#[test]
+fn fifty_clients_that_tell_the_same_at_once_make_one_switch() {
+    let d = Daemon::start("g:w:run,:wait:echo wait w >> events\ng:a:run,:respawn:sh svc a\n");
+    let answers: Vec<String> = thread::scope(|scope| {
+        let tells: Vec<_> = (0..50).map(|_| scope.spawn(|| d.tell("g", "run"))).collect();
+        tells.into_iter().map(|tell| tell.join().unwrap()).collect()
+    });
+    assert!(answers.iter().all(|answer| answer == "ok run" || answer.starts_with("err 7 ")), "{answers:?}");
+    assert!(answers.iter().any(|answer| answer == "ok run"), "{answers:?}");
+    d.until_event("start a");
+    assert_eq!((d.count_events("start a"), d.count_events("wait w")), (1, 1));
+    assert_eq!(d.group("g").state, "run");
+}
+
+// ---- the table changes ----
+
+#[test]
+fn a_table_that_is_replaced_during_a_switch_holds_for_what_comes_after() {
+    let stage = Stage::new();
+    let mut gate = Gate::new(&stage);
+    let d = stage.start(
+        "g:w:run,:wait:echo wait w >> events; read x < go; exit $x\ng:old:run,:respawn:sh svc old\ng:a:run,:respawn:sh svc a\n",
+    );
+    assert_eq!(d.last_line(":tell g run"), "ok accepted");
+    d.until_event("wait w");
+    let wait = d.pid_of("w");
+    d.write_table(
+        "g:w:run,:wait:echo wait w >> events; read x < go; exit $x\ng:a:run,:respawn:sh svc a\ng:new:run,:respawn:sh svc new\n",
+    );
+    assert_eq!(d.last_line(":reread"), "ok read");
+    assert_eq!(
+        (d.pid_of("w"), d.entry("a").state.as_str()),
+        (wait, "down"),
+        "the switch goes on where it was"
+    );
+    gate.pass(0);
+    d.until_event("start new");
+    d.until_event("start a");
+    d.until("it has settled", |d| d.group("g").state == "run");
+    assert_eq!((d.count_events("start old"), d.count_events("wait w")), (0, 1));
+}
+
+#[test]
+fn a_bad_table_changes_nothing_and_is_told_to_who_asked() {
+    let d = services(&["a", "b"]);
+    let (a, b) = (d.pid_of("a"), d.pid_of("b"));
+    d.write_table("g:a:run,:respwan:sh svc a\n");
+    for request in [":tell g 0 wait", ":reread", ":tell g run"] {
+        let answer = d.ask(request);
+        assert!(answer.last().unwrap().starts_with("err 4 "), "{answer:?}");
+        assert!(answer.iter().any(|line| line.contains("isinittab:1:10: error: ")), "{answer:?}");
+        assert!(answer.iter().any(|line| line.contains("did you mean respawn?")), "{answer:?}");
+    }
+    assert_eq!((d.pid_of("a"), d.pid_of("b"), d.group("g").state.as_str()), (a, b, "run"));
+    assert_eq!(d.isinit(&["tell", "--wait", "g", "0"]).status, 4);
+    d.write_table("g:a:run,:respawn:sh svc a\ng:b:run,:respawn:sh svc b\n");
+    assert_eq!(d.tell("g", "0"), "ok stopped", "and with a good one it goes on");
+}
+
+#[test]
+fn an_entry_that_is_taken_out_while_it_runs_is_asked_to_go_and_not_killed() {
+    let d = services(&["a", "b"]);
+    let (a, b) = (d.pid_of("a"), d.pid_of("b"));
+    d.write_table("g:a:run,:respawn:sh svc a\n");
+    assert_eq!(d.last_line(":reread"), "ok read");
+    d.until("it is gone from the status too", |d| d.find_entry("b").is_none());
+    assert!(!alive(b));
+    assert_eq!((d.count_events("term b"), d.pid_of("a")), (1, a));
+}
+
+#[test]
+fn a_tag_that_is_renamed_is_stopped_under_its_old_name_and_started_under_the_new() {
+    let d = services(&["old", "b"]);
+    d.write_table("g:new:run,:respawn:sh svc new\ng:b:run,:respawn:sh svc b\n");
+    assert_eq!(d.tell("g", "run"), "ok run");
+    d.until_event("start new");
+    d.until("the old one is gone", |d| d.find_entry("old").is_none());
+    assert_eq!((d.count_events("term old"), d.count_events("start b")), (1, 1));
+}
+
+#[test]
+fn an_entry_that_becomes_off_is_stopped_in_every_group_by_anybodys_tell() {
+    let d =
+        Daemon::start("g:a:run,:respawn:sh svc a\nh:b:run,:respawn:sh svc b\nh:c:run,:respawn:sh svc c\n");
+    d.tell("g", "run");
+    d.tell("h", "run");
+    ["start a", "start b", "start c"].iter().for_each(|event| d.until_event(event));
+    d.write_table("g:a:run,:respawn:sh svc a\nh:b:run,:off:sh svc b\nh:c:run,:respawn:sh svc c\nh:n:run,:respawn:sh svc n\n");
+    assert_eq!(d.tell("g", "run"), "ok run");
+    d.until_event("term b");
+    d.until_state("b", "down");
+    assert_eq!(
+        (d.count_events("term c"), d.count_events("start n")),
+        (0, 0),
+        "only the told group is started from it"
+    );
+    assert_eq!(d.last_line(":reread"), "ok read");
+    d.until_event("start n");
+    assert_eq!(d.count_events("start b"), 1);
+}
+
+#[test]
+fn an_entry_that_has_changed_runs_on_and_is_marked_until_it_is_restarted() {
+    let d = services(&["a"]);
+    let pid = d.pid_of("a");
+    assert!(!d.entry("a").is("changed"));
+    d.write_table("g:a:run,:respawn:sh svc a changed\n");
+    assert_eq!(d.tell("g", "run"), "ok run");
+    assert_eq!((d.pid_of("a"), d.entry("a").is("changed")), (pid, true));
+    assert_eq!(d.last_line(":restart a wait"), "ok");
+    d.until("it has its trap again", |d| d.count_events("start a") == 2);
+    assert_ne!(d.pid_of("a"), pid);
+    assert!(!d.entry("a").is("changed"));
+}
+
+#[test]
+fn sighup_reads_the_table_again_and_starts_what_is_missing_everywhere() {
+    let d = services(&["a"]);
+    d.write_table("g:a:run,:respawn:sh svc a\ng:n:run,:respawn:sh svc n\n");
+    d.signal(Signal::HUP);
+    d.until_event("start n");
+    assert_eq!(d.count_events("start a"), 1);
+}
+
+// ---- levels ----
+
+#[test]
+fn a_level_is_a_word_and_never_a_pattern() {
+    let d = Daemon::start(
+        "g:dot:a.c,:respawn:sh svc dot\ng:set:[ab],:respawn:sh svc set\ng:any:.*,:respawn:sh svc any\n\
+         g:plus:r+,:respawn:sh svc plus\ng:abc:abc,:respawn:sh svc abc\n",
+    );
+    for (level, tag) in [("a.c", "dot"), ("[ab]", "set"), (".*", "any"), ("r+", "plus"), ("abc", "abc")] {
+        assert_eq!(d.tell("g", level), "ok run");
+        d.until_event(&format!("start {tag}"));
+        let up = d.ask(":status g").iter().filter(|line| line.contains(" state=up ")).count();
+        assert_eq!(up, 1, "{level} starts {tag} alone: {:?}", d.ask(":status g"));
+        assert_eq!(d.entry(tag).state, "up");
+    }
+    assert!(d.last_line(":tell g a").starts_with("err 3 "), "no entry has the level a");
+}
+
+#[test]
+fn without_a_comma_a_level_is_its_word_and_each_of_its_characters() {
+    let d = Daemon::start(
+        "g:both:12:respawn:sh svc both\ng:word:12,:respawn:sh svc word\ng:two:1,2:respawn:sh svc two\n\
+         g:single:S:respawn:sh svc single\ng:every::respawn:sh svc every\n",
+    );
+    for (level, expected) in [
+        ("12", &["both", "word", "every"][..]),
+        ("1", &["both", "two", "every"]),
+        ("2", &["both", "two", "every"]),
+        ("s", &["single", "every"]),
+        ("S", &["single", "every"]),
+        ("0", &[]),
+    ] {
+        d.tell("g", level);
+        let status = d.ask(":status g");
+        let up: Vec<&str> = status
+            .iter()
+            .filter(|line| line.starts_with("entry ") && line.contains(" state=up "))
+            .map(|line| line.split(' ').nth(2).unwrap())
+            .collect();
+        assert_eq!(up, expected, "level {level}");
+    }
+}
+
+#[test]
+fn a_group_may_be_called_0_and_be_told_a_level() {
+    let d = Daemon::start("0:a:run,:respawn:sh svc a\n");
+    assert_eq!(d.tell("0", "run"), "ok run");
+    d.until_event("start a");
+    assert_eq!(d.tell("0", "0"), "ok stopped");
+    assert_eq!(d.count_events("term a"), 1);
+}
+
+#[test]
+fn a_level_or_group_that_the_table_does_not_have_is_refused_with_the_nearest() {
+    let d = services(&["a"]);
+    assert!(d.last_line(":tell g runn").contains("run"), "{}", d.last_line(":tell g runn"));
+    assert!(d.last_line(":tell h run").starts_with("err 3 "));
+    assert_eq!((d.count_events("term a"), d.group("g").level.as_str()), (0, "run"), "nothing has happened");
+    assert_eq!(d.last_line(":tell g runn force wait"), "ok run");
+    assert_eq!(d.count_events("term a"), 1);
+}
+
+#[test]
+fn an_initdefault_is_entered_when_the_daemon_begins() {
+    let d = Daemon::start(
+        "g:d:two,:initdefault:\ng:a:one,:respawn:sh svc a\ng:b:two,:respawn:sh svc b\nh:c:two,:respawn:sh svc c\n",
+    );
+    d.until_event("start b");
+    d.until("it has settled", |d| d.group("g").state == "run");
+    assert_eq!(d.group("g").level, "two");
+    assert_eq!(
+        (d.group("h").state.as_str(), d.count_events("start a"), d.count_events("start c")),
+        ("stopped", 0, 0)
+    );
+}
+
+// ---- failures ----
+
+#[test]
+fn or_revert_goes_back_to_the_level_before_whatever_fails_on_the_way() {
+    for failing in ["test:false", "wait:false", "respawn,ready=3,ready-timeout=0.2,limit=no:sh svc bad"] {
+        let d = Daemon::start(format!(
+            "g:old:run,:respawn:sh svc old\ng:both:run,new:respawn:sh svc both\ng:bad:new,:{failing}\ng:below:new,:respawn:sh svc below\n",
+        ));
+        assert_eq!(d.tell("g", "run"), "ok run");
+        d.until_event("start both");
+        d.until_event("start old");
+        let both = d.pid_of("both");
+        let answer = d.last_line(":tell g new wait revert");
+        assert!(answer.starts_with("err 1 "), "{failing}: {answer}");
+        d.until("it is back", |d| d.group("g").level == "run" && d.count_events("start old") == 2);
+        assert_eq!((d.pid_of("both"), d.count_events("start below")), (both, 0), "{failing}");
+    }
+}
+
+#[test]
+fn with_fail_group_a_failure_stops_its_group_and_no_other() {
+    let d = Daemon::start(
+        "g:a:run,:respawn:sh svc a\ng:bad:run,:wait,fail=group:exit 5;\ng:b:run,:respawn:sh svc b\nh:c:run,:respawn:sh svc c\n",
+    );
+    d.tell("h", "run");
+    d.until_event("start c");
+    let answer = d.tell("g", "run");
+    assert!(answer.starts_with("err 1 "), "{answer}");
+    assert_eq!((d.group("g").state.as_str(), d.entry("a").state.as_str()), ("fail", "down"));
+    assert_eq!(
+        (d.count_events("start b"), d.count_events("term c"), d.group("h").state.as_str()),
+        (0, 0, "run")
+    );
+}
+
+#[test]
+fn with_fail_all_everything_is_stopped_and_the_daemon_ends_with_that_status() {
+    let d = Daemon::start(
+        "g:a:run,:respawn:sh svc a\ng:bad:two,:once,fail=all:exit 5;\nh:c:run,:respawn:sh svc c\n",
+    );
+    d.tell("h", "run");
+    d.tell("g", "run");
+    d.until_event("start a");
+    d.until_event("start c");
+    assert_eq!(d.last_line(":tell g two"), "ok accepted");
+    assert_eq!(d.wait_exit(), 5);
+    assert_eq!((d.count_events("term a"), d.count_events("term c")), (1, 1));
+    assert_eq!(d.descendants(), []);
+}
+
+#[test]
+fn when_a_main_entry_ends_everything_is_stopped_and_its_status_is_the_daemons() {
+    let stage = Stage::new();
+    let mut gate = Gate::new(&stage);
+    let d = stage.start("g:m:run,:once,main:read x < go; exit $x\ng:a:run,:respawn:sh svc a\n");
+    d.tell("g", "run");
+    d.until_event("start a");
+    gate.pass(42);
+    assert_eq!(d.wait_exit(), 42);
+    assert_eq!(d.count_events("term a"), 1);
+}
+
+#[test]
+fn a_respawn_over_its_limit_is_held_and_a_tell_gives_it_another_chance() {
+    let d = Daemon::start("g:a:run,:respawn,limit=2/60/70:echo start a >> events\n");
+    assert_eq!(d.tell("g", "run"), "ok run");
+    let held = d.until_state("a", "held");
+    assert_eq!((d.count_events("start a"), held.restarts), (2, 1));
+    assert!(held.due_ms.is_some_and(|due| due > 60_000 && due <= 70_000), "{held:?}");
+    assert!(d.stderr().contains("respawning too fast"), "{}", d.stderr());
+    assert_eq!(d.tell("g", "run"), "ok run");
+    d.until("it had two more", |d| d.count_events("start a") == 4);
+    d.until_state("a", "held");
+}
+
+#[test]
+fn a_delay_is_there_before_each_respawn_and_not_before_the_first_start() {
+    let d = Daemon::start("g:a:run,:respawn,delay=100:echo start a >> events\n");
+    assert_eq!(d.tell("g", "run"), "ok run");
+    let waits = d.until_state("a", "backoff");
+    assert!(waits.due_ms.is_some_and(|due| due > 90_000 && due <= 100_000), "{waits:?}");
+    assert_eq!(d.count_events("start a"), 1);
+}
+
+// ---- one entry ----
+
+#[test]
+fn an_entry_that_is_stopped_by_name_stays_down_until_it_is_started_or_its_group_told() {
+    let d = services(&["a", "b"]);
+    let b = d.pid_of("b");
+    assert_eq!(d.last_line(":stop a wait"), "ok");
+    assert_eq!((d.entry("a").state.as_str(), d.entry("a").is("manual")), ("down", true));
+    assert_eq!(d.last_line(":reread"), "ok read");
+    assert_eq!(d.count_events("start a"), 1);
+    assert_eq!(d.last_line(":start a wait"), "ok");
+    d.until("a has its trap", |d| d.count_events("start a") == 2);
+    d.ask(":stop a wait");
+    assert_eq!(d.tell("g", "run"), "ok run");
+    d.until("a is there", |d| d.count_events("start a") == 3);
+    assert_eq!(d.pid_of("b"), b);
+}
+
+#[test]
+fn a_plan_is_what_the_tell_then_does_and_does_nothing_itself() {
+    let d = Daemon::start(
+        "g:keep:run,two:respawn:sh svc keep\ng:go1:run,:respawn:sh svc go1\ng:go2:run,:respawn:sh svc go2\n\
+         g:w:two,:wait:true\ng:new:two,:respawn:sh svc new\n",
+    );
+    d.tell("g", "run");
+    ["start keep", "start go1", "start go2"].iter().for_each(|event| d.until_event(event));
+    let pid = |tag: &str| d.entry(tag).pid;
+    let expected = [
+        format!("stop go2 pid={}", pid("go2")),
+        format!("stop go1 pid={}", pid("go1")),
+        format!("keep keep pid={}", pid("keep")),
+        "start w".to_owned(),
+        "start new".to_owned(),
+        "ok".to_owned(),
+    ];
+    let before = d.text("events");
+    assert_eq!(d.ask(":plan g two"), expected);
+    assert_eq!((d.text("events"), d.group("g").level.as_str()), (before, "run"));
+    let keep = pid("keep");
+    assert_eq!(d.tell("g", "two"), "ok run");
+    d.until_event("start new");
+    assert_eq!((pid("keep"), pid("go1"), pid("go2")), (keep, 0, 0));
+    assert_eq!(
+        d.ask(":plan g two"),
+        [format!("keep keep pid={keep}"), format!("keep new pid={}", pid("new")), "ok".into()]
+    );
+}
+
+// ---- stopping ----
+
+#[test]
+fn a_stop_is_accepted_in_every_state() {
+    let stage = Stage::new();
+    let mut gate = Gate::new(&stage);
+    stage.write(
+        "deaf",
+        "trap 'read x < go; exit 0' TERM\necho start deaf >> events\nwhile :; do read -r x <>never; done\n",
+    );
+    let d = stage.start(
+        "starting:s:run,:respawn,ready=3:sh svc s\nbackoff:b:run,:respawn,delay=100:true\n\
+         held:h:run,:respawn,limit=1/60/60:true\nwaiting:w:run,:wait:sleep 1000\nwaiting:below:run,:once:true\n\
+         stopping:p:run,:respawn,stop-timeout=25:sh deaf\nfailed:f:run,:once:false\ndone:d:run,:once:true\n",
+    );
+    let states = [
+        ("s", "starting"),
+        ("b", "backoff"),
+        ("h", "held"),
+        ("w", "up"),
+        ("p", "up"),
+        ("f", "failed"),
+        ("d", "done"),
+    ];
+    for group in ["starting", "backoff", "held", "waiting", "stopping", "failed", "done"] {
+        assert!(d.last_line(format!(":tell {group} run")).starts_with("ok"));
+    }
+    states.iter().for_each(|(tag, state)| drop(d.until_state(tag, state)));
+    d.until_event("start s");
+    d.until_event("start deaf");
+    assert_eq!(d.last_line(":tell stopping 0"), "ok accepted");
+    d.until_state("p", "stopping");
+    for group in ["starting", "backoff", "held", "waiting", "failed", "done"] {
+        assert_eq!(d.tell(group, "0"), "ok stopped", "{group}");
+    }
+    let last = thread::scope(|scope| {
+        let last = scope.spawn(|| d.tell("stopping", "0"));
+        gate.pass(0);
+        last.join().unwrap()
+    });
+    assert_eq!(last, "ok stopped");
+    states.iter().for_each(|(tag, _)| {
+        assert_eq!((d.entry(tag).state.as_str(), d.entry(tag).pid), ("down", 0), "{tag}")
+    });
+    assert_eq!(d.count_events("start below"), 0);
+    assert_eq!(d.descendants(), []);
+}
+
+#[test]
+fn whoever_says_it_everything_is_stopped_gracefully_and_the_daemon_ends_with_0() {
+    type Say = fn(&Daemon);
+    let ways: [(&str, Say); 5] = [
+        ("stopall without a newline", |d| d.connect().unwrap().write_all(b"stopall").unwrap()),
+        ("stopall", |d| d.connect().unwrap().write_all(b"stopall\n").unwrap()),
+        ("SIGTERM", |d| d.signal(Signal::TERM)),
+        ("SIGINT", |d| d.signal(Signal::INT)),
+        ("isinit -k", |d| assert_eq!(d.isinit(&["-k"]).status, 0)),
+    ];
+    for (way, say) in ways {
+        let d = services(&["a", "b", "c"]);
+        say(&d);
+        assert_eq!(d.wait_exit(), 0, "{way}");
+        let mut gone: Vec<String> =
+            events(&d).into_iter().filter(|event| event.starts_with("term")).collect();
+        gone.sort();
+        assert_eq!(gone, ["term a", "term b", "term c"], "{way}");
+        assert_eq!(d.descendants(), [], "{way}");
+        assert!(!fs::exists(d.socket()).unwrap(), "{way}: the socket is there");
+    }
+}
+
+#[test]
+fn a_client_in_the_group_that_it_stops_does_not_hold_up_the_switch() {
+    let stage = Stage::new();
+    stage.write(
+        "suicide",
+        "echo asking >> events\n\"$BIN\" -s \"$ISINIT_SOCKET\" tell --wait g 0\necho after >> events\n",
+    );
+    let d = stage.start("g:a:run,:respawn:sh svc a\ng:s:run,:once:sh suicide\nh:b:run,:respawn:sh svc b\n");
+    d.tell("h", "run");
+    d.until_event("start b");
+    assert_eq!(d.last_line(":tell g run"), "ok accepted");
+    d.until("its group is down", |d| d.count_events("asking") == 1 && d.group("g").state == "stopped");
+    assert_eq!(d.group("h").state, "run");
+    d.until("nothing of it is left", |d| d.descendants() == [d.pid_of("b")]);
+}
