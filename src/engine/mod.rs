@@ -463,6 +463,8 @@ impl<'m> Engine<'m> {
                 }
             }
             Failure::Limit => record.starts = 0,
+            // If it dies after all, a `wait` would come too late.
+            Failure::Stuck if !repeats => self.set_goal(row, Goal::Down),
             Failure::Ended | Failure::Stuck => {}
         }
         let what = match failure {

@@ -605,3 +605,50 @@ fn outcomes_follow_their_ticket() {
     assert_eq!(engine.outcome(later), Outcome::Settled(Verdict::Run));
     assert_eq!(engine.row(0).map(|row| row.entry != NONE), Some(true));
 }
+
+#[test]
+fn five_starts_in_ten_seconds_are_followed_by_exactly_sixty_of_rest() {
+    let mut rows: Vec<Row> = (0..8).map(|_| Row::zeroed()).collect();
+    let mut groups: Vec<GroupRow> = (0..4).map(|_| GroupRow::zeroed()).collect();
+    let mut head = Head::zeroed();
+    let mut engine = Engine::new(Memory { rows: &mut rows, groups: &mut groups, head: &mut head });
+    engine.load(Table::parse("t", b"g:a:1:respawn:/bin/a\n").expect("a table").table, 0).expect("room");
+    engine.tell(b"g", b"1", Tell::default(), 1_000).expect("told");
+    let mut pid = 10;
+    let mut live = |engine: &mut Engine, from: Ms, to: Ms| {
+        assert_eq!(engine.next_effect(from), Some(Effect::Spawn { row: 0 }));
+        pid += 1;
+        engine.handle(Event::Spawned { row: 0, pid }, from);
+        assert_eq!(engine.next_effect(from), None);
+        engine.handle(Event::Ended { pid, last: Last::Exit(1), ending: Ending::Badly }, to);
+    };
+    // The second time what went before does not count any more.
+    for begun in [1_000, 68_500] {
+        for start in 0..5 {
+            live(&mut engine, begun + start * 1_500, begun + (start + 1) * 1_500);
+        }
+        let ended = begun + 5 * 1_500;
+        let until = ended + 60_000;
+        assert_eq!(engine.next_effect(ended), None);
+        assert_eq!(engine.row(0).map(Row::state), Some(ChildState::Held { until }));
+        assert_eq!(engine.deadline(), Some(until));
+        assert_eq!(engine.next_effect(until - 1), None);
+    }
+}
+
+#[test]
+fn five_starts_in_more_than_ten_seconds_are_no_loop() {
+    let mut rows: Vec<Row> = (0..8).map(|_| Row::zeroed()).collect();
+    let mut groups: Vec<GroupRow> = (0..4).map(|_| GroupRow::zeroed()).collect();
+    let mut head = Head::zeroed();
+    let mut engine = Engine::new(Memory { rows: &mut rows, groups: &mut groups, head: &mut head });
+    engine.load(Table::parse("t", b"g:a:1:respawn:/bin/a\n").expect("a table").table, 0).expect("room");
+    engine.tell(b"g", b"1", Tell::default(), 0).expect("told");
+    for start in 0..50 {
+        let now = start * 2_500;
+        assert_eq!(engine.next_effect(now), Some(Effect::Spawn { row: 0 }));
+        engine.handle(Event::Spawned { row: 0, pid: 9 }, now);
+        assert_eq!(engine.next_effect(now), None);
+        engine.handle(Event::Ended { pid: 9, last: Last::Exit(0), ending: Ending::Well }, now + 2_500);
+    }
+}
