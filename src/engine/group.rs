@@ -310,9 +310,11 @@ impl Engine<'_> {
     fn take_turn(&mut self, row: u32) {
         let record = &self.rows[row as usize];
         let repeats = self.entry(row).is_some_and(|entry| entry.action().repeats());
-        // What does not die cannot take its turn; if it dies after all, a `wait` would come too late.
-        let stuck = matches!(record.state(), ChildState::Stuck { .. });
-        let had_it = !repeats && (record.is(Flags::RAN) || stuck);
+        if matches!(record.state(), ChildState::Stuck { .. }) && !repeats {
+            // What does not die cannot take its turn; if it dies after all, a `wait` would come too late.
+            return self.set_goal(row, Goal::Down);
+        }
+        let had_it = !repeats && record.is(Flags::RAN);
         if record.is(Flags::MANUAL) || had_it {
             return;
         }
