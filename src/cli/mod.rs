@@ -155,7 +155,7 @@ fn usage(words: &str) -> i32 {
 }
 
 fn not_yet(what: &str) -> i32 {
-    eprintln!("isinit: `{what}` is not there yet; as a level it is told with `isinit tell GROUP {what}`");
+    eprintln!("isinit: `{what}` is not yet there; as a level it is told with `isinit tell GROUP {what}`");
     Status::Usage as i32
 }
 

@@ -645,11 +645,18 @@ fn fault_ending(fault: Fault) -> (Last, Ending) {
 fn say_not_yet(table: &Table) {
     for entry in table.entries() {
         for what in not_yet(&entry).into_iter().flatten() {
-            say(&[entry.group_name(), b"/", entry.tag(), b": ", what.as_bytes(), b" is not there yet"]);
+            say(&[
+                entry.group_name(),
+                b"/",
+                entry.tag(),
+                b": ",
+                what.as_bytes(),
+                b" is known, but not yet carried out",
+            ]);
         }
     }
     for name in settings_not_yet(table.settings()).into_iter().flatten() {
-        say(&[b"the setting ", name.as_bytes(), b" is not there yet"]);
+        say(&[b"the setting ", name.as_bytes(), b" is known, but not yet carried out"]);
     }
 }
 

@@ -203,6 +203,17 @@ impl Stage {
         self.text("events").lines().filter(begins).count()
     }
 
+    /// Daemons that a first call has started here, and clients: all whose command line names the socket.
+    pub fn detached(&self) -> Vec<u32> {
+        having("cmdline", self.socket().as_os_str().as_bytes())
+    }
+
+    /// All processes that a daemon here has started, by their environment, itself not included.
+    pub fn descendants(&self) -> Vec<u32> {
+        let marker = [b"ISINIT_SOCKET=", self.socket().as_os_str().as_bytes()].concat();
+        having("environ", &marker)
+    }
+
     /// What the daemon has written to its stderr so far.
     pub fn stderr(&self) -> String {
         self.text("stderr")
@@ -268,7 +279,11 @@ impl Default for Stage {
 }
 
 impl Drop for Stage {
+    /// Also ends what a client has started here: a daemon that was detached, and all that it has started.
     fn drop(&mut self) {
+        for pid in self.detached().into_iter().chain(self.descendants()) {
+            signal(pid, Signal::KILL);
+        }
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
@@ -419,12 +434,6 @@ impl Daemon {
         self.signal(Signal::TERM);
         self.wait_exit()
     }
-
-    /// All processes that this daemon has started, by their environment, itself not included.
-    pub fn descendants(&self) -> Vec<u32> {
-        let marker = [b"ISINIT_SOCKET=", self.socket().as_os_str().as_bytes()].concat();
-        having("environ", &marker)
-    }
 }
 
 /// The processes that have this word in a file of /proc/PID whose words end in NUL.
@@ -449,13 +458,6 @@ impl Drop for Daemon {
             eprintln!("the daemon does not end by SIGTERM\n{}", self.stage.stderr());
             let _ = child.kill();
             let _ = child.wait();
-        }
-        // And a daemon that a client has started because ours had ended before its time.
-        for pid in having("cmdline", self.stage.socket().as_os_str().as_bytes()) {
-            signal(pid, Signal::KILL);
-        }
-        for pid in self.descendants() {
-            signal(pid, Signal::KILL);
         }
     }
 }
