@@ -249,7 +249,9 @@ impl Engine<'_> {
     /// Tells all that has no place in the level to go, last first.
     fn leave(&mut self, slot: u32, now: Ms) {
         self.set_phase(slot, Phase::Leaving, now);
-        self.note_group(slot, What::Switch, now);
+        if !self.groups[slot as usize].is(GroupFlags::BROKEN) {
+            self.note_group(slot, What::Switch, now);
+        }
         for n in (0..self.members(slot).len()).rev() {
             let row = self.members(slot)[n];
             if !self.has_place(row) && !self.rows[row as usize].is_vacant() {

@@ -50,12 +50,13 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 /// The pause between two looks at something that cannot be waited for otherwise.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A service: notes its start and its stop signal in `events`, and goes on SIGTERM. It waits without a child, reading
-/// the FIFO `never` of each stage: a child that was only just forked still has the shell's handler, and swallows a
-/// signal to the process group.
-const SVC: &str = r#"trap 'echo "term $1" >> events; exit 0' TERM
+/// A service: notes its start and its stop signal in `events`, and goes on SIGTERM. `wait` is the one command of the
+/// shell that misses no signal: one that comes just before a `read` leaves it waiting. Its child is forked before there
+/// is a handler, which it would have too until it is executed.
+const SVC: &str = r#"sleep 100000 &
+trap 'echo "term $1" >> events; exit 0' TERM
 echo "start $1 $$" >> events
-while :; do read -r x <>never; done
+while :; do wait; done
 "#;
 
 /// The isinit under test.
