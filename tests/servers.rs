@@ -242,12 +242,7 @@ fn stop_and_return(d: &Daemon, servers: &Servers, rows: u64) {
     Redis::open(d).unwrap().ask("SET kept 42").unwrap();
     assert_eq!(d.isinit(&["tell", "--wait", "web", "0"]).status, 0);
     assert!(alive(d.pid_of("night")), "the other group has felt it");
-    let of_web = |pid: &u32| {
-        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environ.split(|byte| *byte == 0).any(|word| word == b"ISINIT_GROUP=web")
-    };
-    let left: Vec<u32> = d.descendants().into_iter().filter(of_web).collect();
-    assert_eq!(left, [], "something of the servers is left");
+    assert_eq!(d.descendants_of("web"), [], "something of the servers is left");
     let mut control = Command::new(servers.postgres.join("pg_controldata"));
     let control = run(control.arg(d.path("pg/data")).env("LC_ALL", "C"));
     let state =

@@ -11,24 +11,31 @@ pub fn nearest<'n>(name: &[u8], names: impl Iterator<Item = &'n [u8]>) -> Option
     (wrong <= allowed(other)).then_some(other)
 }
 
-/// Levenshtein's distance, with one row of memory.
+type Row = SmallVec<[usize; 64]>;
+
+/// How many letters are wrong, missing, too many, or have changed places with their neighbour (the optimal string
+/// alignment distance), with three rows of memory.
 fn distance(a: &[u8], b: &[u8]) -> usize {
-    let mut row: SmallVec<[usize; 64]> = (0..=b.len()).collect();
+    let at = |row: &Row, n: usize| row.get(n).copied().unwrap_or(0);
+    let mut older = Row::new();
+    let mut old: Row = (0..=b.len()).collect();
+    let mut before = None;
     for (i, x) in a.iter().enumerate() {
-        let mut diagonal = i;
-        let mut left = i.saturating_add(1);
-        if let Some(first) = row.first_mut() {
-            *first = left;
+        let mut new = Row::with_capacity(old.len());
+        new.push(i.saturating_add(1));
+        let mut front = None;
+        for (j, y) in b.iter().enumerate() {
+            let change = at(&old, j).saturating_add(usize::from(x != y));
+            let missing = at(&old, j.saturating_add(1)).min(at(&new, j)).saturating_add(1);
+            let swapped = before == Some(y) && front == Some(x);
+            let swap = if swapped { at(&older, j.saturating_sub(1)).saturating_add(1) } else { usize::MAX };
+            new.push(change.min(missing).min(swap));
+            front = Some(y);
         }
-        for (y, cell) in b.iter().zip(row.iter_mut().skip(1)) {
-            let above = *cell;
-            let change = diagonal.saturating_add(usize::from(x != y));
-            *cell = change.min(above.saturating_add(1)).min(left.saturating_add(1));
-            diagonal = above;
-            left = *cell;
-        }
+        before = Some(x);
+        older = std::mem::replace(&mut old, new);
     }
-    row.last().copied().unwrap_or(0)
+    old.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -39,7 +46,9 @@ mod tests {
     fn a_typing_error_finds_the_name_and_a_stranger_finds_none() {
         let names = || [&b"web"[..], b"mail", b"database"].into_iter();
         assert_eq!(nearest(b"databsae", names()), Some(&b"database"[..]));
-        assert_eq!(nearest(b"wbe", names()), None);
+        assert_eq!(nearest(b"wbe", names()), Some(&b"web"[..]), "two letters have changed places");
+        assert_eq!(nearest(b"ewb", names()), Some(&b"web"[..]));
+        assert_eq!(nearest(b"bew", names()), None);
         assert_eq!(nearest(b"we", names()), Some(&b"web"[..]));
         assert_eq!(nearest(b"zzzzz", names()), None);
     }

@@ -215,6 +215,12 @@ impl Stage {
         having("environ", &marker)
     }
 
+    /// Those of one resource group.
+    pub fn descendants_of(&self, group: &str) -> Vec<u32> {
+        let of_group = having("environ", format!("ISINIT_GROUP={group}").as_bytes());
+        self.descendants().into_iter().filter(|pid| of_group.contains(pid)).collect()
+    }
+
     /// What the daemon has written to its stderr so far.
     pub fn stderr(&self) -> String {
         self.text("stderr")
