@@ -434,7 +434,7 @@ fn a_reader_that_is_gone_is_no_panic() {
 #[test]
 fn an_entry_is_stopped_started_restarted_and_signalled_by_its_tag() {
     let stage = Stage::new();
-    stage.write("usr1", "trap 'echo got >> events' USR1\ntrap 'exit 0' TERM\necho start a >> events\nwhile :; do read -r x <>never; done\n");
+    stage.write("usr1", "trap '' USR1; sleep 100000 & trap 'echo got >> events' USR1\ntrap 'exit 0' TERM\necho start a >> events\nwhile :; do wait; done\n");
     let d = stage.start("g:a:run,:respawn:sh usr1\n");
     d.tell("g", "run");
     d.until_event("start a");

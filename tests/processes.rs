@@ -41,7 +41,7 @@ fn a_process_that_ignores_sigterm_is_killed_after_its_stop_timeout() {
 #[test]
 fn the_stop_signal_of_the_table_is_the_one_that_is_sent() {
     let stage = Stage::new();
-    stage.write("usr1", "trap 'echo got usr1 >> events; exit 0' USR1\necho start >> events\nwhile :; do read -r x <>never; done\n");
+    stage.write("usr1", "sleep 100000 & trap 'echo got usr1 >> events; exit 0' USR1\necho start >> events\nwhile :; do wait; done\n");
     let d = stage.start("g:a:run,:respawn,stop=USR1:sh usr1\n");
     d.tell("g", "run");
     d.until_event("start");
@@ -122,7 +122,7 @@ fn what_forks_twice_and_leaves_the_session_is_gone_with_its_entry() {
 #[test]
 fn what_forks_twice_and_ignores_sigterm_is_killed_with_its_entry() {
     with_and_without_cgroups(|stage, command| {
-        stage.write("leaver", format!("trap '' TERM\n{LEAVE}trap 'exit 0' TERM\necho ready >> events\nwhile :; do read -r x <>never; done\n"));
+        stage.write("leaver", format!("sleep 100000 &\ntrap '' TERM\n{LEAVE}trap 'exit 0' TERM\necho ready >> events\nwhile :; do wait; done\n"));
         let d = stage.start_by("g:leaver:run,:respawn,stop-timeout=0.3:sh leaver\n", command);
         d.tell("g", "run");
         let left = pid_of_what_left(&d);
@@ -311,22 +311,25 @@ fn a_process_has_the_descriptors_0_1_2_and_no_other_of_the_daemon() {
     let waiting = d.connect().unwrap();
     assert_eq!(d.tell("g", "run"), "ok run");
     let null = PathBuf::from("/dev/null");
-    let plain = descriptors(became(&d, "plain", "sleep"));
+    // The dynamic loader opens the libraries of a program that has only just become one.
+    let numbers = |tag: &str, expected: &[u32]| {
+        let pid = became(&d, tag, "sleep");
+        d.until(&format!("{tag} has these descriptors alone: {expected:?}"), |_| {
+            descriptors(pid).into_keys().collect::<Vec<u32>>() == expected
+        });
+        descriptors(pid)
+    };
+    let plain = numbers("plain", &[0, 1, 2]);
     assert_eq!(plain, BTreeMap::from([(0, null.clone()), (1, d.path("stdout")), (2, d.path("stderr"))]));
 
-    let writer = descriptors(became(&d, "writer", "sleep"));
-    let reader = descriptors(became(&d, "reader", "sleep"));
-    assert_eq!(writer.keys().copied().collect::<Vec<u32>>(), [0, 1, 2]);
-    assert_eq!(reader.keys().copied().collect::<Vec<u32>>(), [0, 1, 2]);
+    let (writer, reader) = (numbers("writer", &[0, 1, 2]), numbers("reader", &[0, 1, 2]));
     assert_eq!(
         (&writer[&0], &writer[&1], &writer[&2]),
         (&null, &reader[&0], &reader[&0]),
         "the pipe between them"
     );
     assert_eq!((&reader[&1], &reader[&2]), (&d.path("stdout"), &d.path("stderr")));
-
-    let told = descriptors(became(&d, "told", "sleep"));
-    assert_eq!(told.keys().copied().collect::<Vec<u32>>(), [0, 1, 2, 7]);
+    numbers("told", &[0, 1, 2, 7]);
     drop(waiting);
 }
 
@@ -607,8 +610,8 @@ fn a_logger_that_is_stopped_with_its_writer_gets_the_last_word_first() {
     let stage = Stage::new();
     stage.write(
         "writer",
-        "trap 'echo bye; exit 0' TERM\ni=1\nwhile [ $i -le 1000 ]; do echo $i; i=$((i + 1)); done\n\
-         echo written >> events\nwhile :; do read -r x <>never; done\n",
+        "sleep 100000 >&- 2>&- & trap 'echo bye; exit 0' TERM\ni=1\nwhile [ $i -le 1000 ]; do echo $i; i=$((i + 1)); done\n\
+         echo written >> events\nwhile :; do wait; done\n",
     );
     stage.fifo("go");
     // Reads nothing before it is allowed to, and has no trap: SIGTERM would end it.

@@ -72,8 +72,8 @@ fn what_leaves_is_told_so_last_first_all_at_once_and_only_then_something_starts(
     // Each needs to be let go; none waits for another to have ended.
     stage.write(
         "slow",
-        "trap 'echo term $1 >> events; read x < go; echo gone $1 >> events; exit 0' TERM\n\
-         echo start $1 >> events\nwhile :; do read -r x <>never; done\n",
+        "sleep 100000 & trap 'echo term $1 >> events; read x < go; echo gone $1 >> events; exit 0' TERM\n\
+         echo start $1 >> events\nwhile :; do wait; done\n",
     );
     let mut table: String = ["a", "b", "c"]
         .iter()
@@ -473,6 +473,19 @@ fn with_fail_group_a_failure_stops_its_group_and_no_other() {
 }
 
 #[test]
+fn a_group_that_was_stopped_by_fail_group_runs_its_waits_again_when_it_is_told_the_same_level() {
+    let d = Daemon::start(
+        "g:w:run,:wait:echo wait w >> events\ng:bad:run,:test,fail=group:test -e good\ng:a:run,:respawn:sh svc a\n",
+    );
+    assert!(d.tell("g", "run").starts_with("err 1 "));
+    assert_eq!(d.ask(":plan g run"), ["start w", "start bad", "start a", "ok"]);
+    d.write("good", "");
+    assert_eq!(d.tell("g", "run"), "ok run");
+    d.until_event("start a");
+    assert_eq!(d.count_events("wait w"), 2);
+}
+
+#[test]
 fn with_fail_all_everything_is_stopped_and_the_daemon_ends_with_that_status() {
     let d = Daemon::start(
         "g:a:run,:respawn:sh svc a\ng:bad:two,:once,fail=all:exit 5;\nh:c:run,:respawn:sh svc c\n",
@@ -577,7 +590,7 @@ fn a_stop_is_accepted_in_every_state() {
     let mut gate = Gate::new(&stage);
     stage.write(
         "deaf",
-        "trap 'read x < go; exit 0' TERM\necho start deaf >> events\nwhile :; do read -r x <>never; done\n",
+        "sleep 100000 & trap 'read x < go; exit 0' TERM\necho start deaf >> events\nwhile :; do wait; done\n",
     );
     let d = stage.start(
         "starting:s:run,:respawn,ready=3:sh svc s\nbackoff:b:run,:respawn,delay=100:true\n\

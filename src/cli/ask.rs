@@ -6,7 +6,10 @@ use std::time::Duration;
 use super::verbs::{Check, Plan, StatusOf, Tell, Verb, Verbs};
 use super::{Common, Problem, Status, json, show};
 use crate::isinittab::Table;
-use crate::wire::client::{Answer, ClientError, Connection};
+use crate::wire::client::{Answer, ClientError, Connection, word};
+
+/// How often the time that has passed is shown anew.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Carries out a verb.
 pub fn verb(common: &Common, verb: Verb) -> Result<(), Problem> {
@@ -23,17 +26,6 @@ pub fn verb(common: &Common, verb: Verb) -> Result<(), Problem> {
             simple(common, &format!(":signal {} {}", word(&what.signal)?, word(&what.tag)?))
         }
     }
-}
-
-/// A name goes over the socket as one word; one that is none would be another request.
-fn word(name: &str) -> Result<&str, Problem> {
-    if name.is_empty() || name.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
-        return Err(Problem::new(
-            Status::Usage,
-            format!("{name:?} is no name: it is empty or has a blank in it"),
-        ));
-    }
-    Ok(name)
 }
 
 fn simple(common: &Common, request: &str) -> Result<(), Problem> {
@@ -68,14 +60,23 @@ pub fn tell(common: &Common, how: &Tell) -> Result<(), Problem> {
     {
         request.push_str(if set { option } else { "" });
     }
+    let timeout = how.timeout.map(|seconds| {
+        let words = format!("--timeout {seconds}: no time to wait for; write seconds, such as 60 or 0.5");
+        Duration::try_from_secs_f64(seconds).map_err(|_| Problem::new(Status::Usage, words))
+    });
+    let timeout = timeout.transpose()?;
     let mut connection = common.connect_or_start()?;
-    connection.set_deadline(how.timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()));
+    connection.set_deadline(timeout);
     let mut progress = show::Progress::new(terminal);
-    let result = talk(&mut connection, &request, |line| progress.waiting(line));
+    let result = talk(&mut connection, &request, |line| match line {
+        Some(line) => progress.waiting(line),
+        None => progress.tick(),
+    });
     progress.end();
     match result {
         Ok(verdict) if wait => {
-            show::put(&format!("{} {}: {verdict}\n", how.group, how.level));
+            // The exit status is the verdict, whether or not it can be written as well.
+            let _ = show::try_put(&format!("{} {}: {verdict}\n", how.group, how.level));
             Ok(())
         }
         Ok(_) => Ok(()),
@@ -87,18 +88,26 @@ pub fn tell(common: &Common, how: &Tell) -> Result<(), Problem> {
     }
 }
 
-/// Asks; gives the lines of the answer to `each`, but what the daemon says of a table is for a person.
-fn talk(connection: &mut Connection, request: &str, mut each: impl FnMut(&str)) -> Result<String, Problem> {
+/// Asks; gives the lines of the answer to `each`, and `None` when a second has passed without one. But what the
+/// daemon says of a table is for a person.
+fn talk(
+    connection: &mut Connection,
+    request: &str,
+    mut each: impl FnMut(Option<&str>),
+) -> Result<String, Problem> {
     connection.ask(request.as_bytes())?;
     let mut said = String::new();
     loop {
+        while connection.is_silent_for(TICK) {
+            each(None);
+        }
         match connection.answer() {
             Ok(Answer::Line(line)) => match line.strip_prefix("say ") {
                 Some(text) => {
                     said.push_str(text);
                     said.push('\n');
                 }
-                None => each(&line),
+                None => each(Some(&line)),
             },
             Ok(Answer::Ok(rest)) => return Ok(rest),
             Err(error) => {
@@ -119,7 +128,7 @@ fn plan(common: &Common, what: &Plan) -> Result<(), Problem> {
         Err(problem) => return Err(problem),
     };
     let mut steps = Vec::new();
-    talk(&mut connection, &request, |line| steps.push(line.to_string()))?;
+    talk(&mut connection, &request, |line| steps.extend(line.map(String::from)))?;
     steps.iter().for_each(|step| show::step(step));
     Ok(())
 }
@@ -128,16 +137,18 @@ fn plan(common: &Common, what: &Plan) -> Result<(), Problem> {
 fn plan_alone(common: &Common, what: &Plan) -> Result<(), Problem> {
     let table = load(common)?;
     let (group, level) = (what.group.as_bytes(), what.level.as_bytes());
-    let number = table
-        .find_group(group)
-        .ok_or_else(|| Problem::new(Status::Unknown, format!("the table has no group {}", what.group)))?;
+    let unknown = |words: String, near: Option<&[u8]>| {
+        let near = near.map(|near| format!("; did you mean {}?", String::from_utf8_lossy(near)));
+        Problem::new(Status::Unknown, words + &near.unwrap_or_default())
+    };
+    let number = table.find_group(group).ok_or_else(|| {
+        unknown(format!("the table has no group {}", what.group), table.nearest_group(group))
+    })?;
     if !table.has_level(number, level) {
-        return Err(Problem::new(
-            Status::Unknown,
-            format!("no entry of group {} has level {}", what.group, what.level),
-        ));
+        let words = format!("no entry of group {} has level {}", what.group, what.level);
+        return Err(unknown(words, table.nearest_level(number, level)));
     }
-    eprintln!("isinit: no daemon answers: nothing runs");
+    show::say("isinit: no daemon answers: nothing runs\n");
     for entry in table.entries().filter(|entry| entry.group() == number && entry.action().has_process()) {
         if entry.levels().has(level) {
             show::step(&format!("start {}", String::from_utf8_lossy(entry.tag())));
@@ -178,9 +189,9 @@ fn status(common: &Common, what: &StatusOf) -> Result<(), Problem> {
     };
     let (lines, _) = common.connect()?.gather(format!(":status{group}").as_bytes())?;
     if what.json {
-        show::put(&status_json(&lines))
+        show::put(&status_json(&lines));
     } else {
-        show::status(&lines)
+        show::status(&lines);
     }
     Ok(())
 }
@@ -228,15 +239,23 @@ fn watch(common: &Common, as_json: bool) -> Result<(), Problem> {
     let mut connection = common.connect()?;
     connection.ask(b":watch")?;
     loop {
-        match connection.answer() {
-            Ok(Answer::Line(line)) if as_json => {
-                let words = line.split(' ').skip(1);
-                show::put(&format!("{{{}}}\n", json::members(words).join(",")));
-            }
+        let read_on = match connection.answer() {
+            Ok(Answer::Line(line)) if as_json => show::put(&change_json(&line)),
             Ok(Answer::Line(line)) => show::change(&line),
             Ok(Answer::Ok(_)) | Err(ClientError::Closed) => return Ok(()),
             Err(error) => return Err(error.into()),
+        };
+        if !read_on {
+            return Ok(());
         }
+    }
+}
+
+/// One object for each line: a change, or how many are missing.
+fn change_json(line: &str) -> String {
+    match line.strip_prefix("lost ") {
+        Some(count) => format!("{{\"lost\":{count}}}\n"),
+        None => format!("{{{}}}\n", json::members(line.split(' ').skip(1)).join(",")),
     }
 }
 
@@ -256,10 +275,5 @@ mod tests {
             "{\"daemon\":{\"pid\":1,\"table\":\"/t\"},\"groups\":[{\"name\":\"web\",\"state\":\"run\",\"level\":\"2\",\
              \"prev\":null,\"up\":1,\"entries\":[{\"tag\":\"ng\",\"state\":\"up\",\"pid\":9,\"flags\":null}]}]}\n"
         );
-    }
-
-    #[test]
-    fn a_name_with_a_blank_never_reaches_the_socket() {
-        assert!(word("web 0\n:stopall").is_err() && word("").is_err());
     }
 }

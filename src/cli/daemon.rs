@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::{Common, Problem, Status, TABLE};
+use super::{Common, Problem, Status, TABLE, show};
 use crate::isinittab::Table;
 use crate::supervisor::{self, Config};
-use crate::sys::detach::{Answer, Side, detach};
+use crate::sys::detach::{Answer, Side, detach, keeps_stderr};
 use crate::wire::client::{ClientError, Connection};
 
 impl Common {
@@ -55,9 +55,20 @@ impl Common {
             }
             Side::Caller(daemon) => match daemon.wait(None) {
                 Ok(Answer::Message(words)) if words.is_empty() || words == b"ready" => {
-                    let where_to = log
-                        .map_or("/dev/null, unless this is a file".into(), |log| log.display().to_string());
-                    eprintln!("isinit: started the daemon; what its processes write goes to {where_to}");
+                    // A daemon that writes to this very file has said it there.
+                    if log.is_some() || !keeps_stderr() {
+                        show::say(&loaded.warnings.to_string());
+                        let not_yet = supervisor::not_yet(&loaded.table).concat();
+                        show::say(&String::from_utf8_lossy(&not_yet));
+                    }
+                    let where_to = match log {
+                        Some(log) => format!("goes to {}", log.display()),
+                        None if keeps_stderr() => "goes here".into(),
+                        None => "is not kept: the setting `log` names a file for it".into(),
+                    };
+                    show::say(&format!(
+                        "isinit: started the daemon; what it and its processes write {where_to}\n"
+                    ));
                     Ok(Connection::open(&socket)?)
                 }
                 // Somebody else was first: then that one is asked.

@@ -75,11 +75,12 @@ pub fn main(program: &str, args: &[String]) -> i32 {
     let name = program.rsplit('/').next().unwrap_or(program);
     let later = ["init", "telinit", "poweroff", "reboot", "halt", "runlevel", "tini", "dumb-init"];
     if later.contains(&name) {
-        return not_yet(name);
+        show::say(&format!("isinit: what `{name}` does is not yet there; call it by the name isinit\n"));
+        return Status::Usage as i32;
     }
     match split(args) {
         Ok((common, rest)) => run(&common, &rest),
-        Err(words) => usage(&words),
+        Err(words) => usage(&words, ""),
     }
 }
 
@@ -91,6 +92,11 @@ fn split(args: &[String]) -> Result<(Common, Vec<&str>), String> {
         let place = match arg.as_str() {
             "-c" | "--table" => &mut common.table,
             "-s" | "--socket" => &mut common.socket,
+            "--" => {
+                rest.push("--");
+                rest.extend(args.map(String::as_str));
+                break;
+            }
             other => {
                 rest.push(other);
                 continue;
@@ -106,7 +112,6 @@ fn split(args: &[String]) -> Result<(Common, Vec<&str>), String> {
 fn run(common: &Common, words: &[&str]) -> i32 {
     let status = match words {
         [] if crate::sys::process::is_pid1() => return daemon::foreground(common),
-        [] => ask::reread(common),
         ["-d"] => return daemon::foreground(common),
         ["-k"] => ask::stop_all(common),
         ["-h" | "--help" | "help"] => {
@@ -119,12 +124,23 @@ fn run(common: &Common, words: &[&str]) -> i32 {
         }
         [verb, ..] if verbs::LATER.contains(verb) => return not_yet(verb),
         [verb, rest @ ..] if verbs::NAMES.contains(verb) => return run_verb(common, verb, rest),
-        [option, ..] if option.starts_with('-') => return usage(&format!("there is no option {option}")),
-        [level] => ask::tell(common, &verbs::Tell::bare(daemon::default_group(common), level)),
-        [group, level] => ask::tell(common, &verbs::Tell::bare((*group).into(), level)),
-        _ => return usage("too many words; a tell is GROUP LEVEL"),
+        ["--", names @ ..] if names.len() < 3 => classic(common, names),
+        [option, ..] if option.starts_with('-') => {
+            return usage(&format!("there is no option {option}"), "");
+        }
+        names if names.len() < 3 => classic(common, names),
+        _ => return usage("too many words; a tell is GROUP LEVEL", ""),
     };
     end(status)
+}
+
+/// IS::Init's form: `[[GROUP] LEVEL]`.
+fn classic(common: &Common, names: &[&str]) -> Result<(), Problem> {
+    match names {
+        [group, level, ..] => ask::tell(common, &verbs::Tell::bare((*group).into(), level)),
+        [level] => ask::tell(common, &verbs::Tell::bare(daemon::default_group(common), level)),
+        [] => ask::reread(common),
+    }
 }
 
 /// argh reads what is behind a verb; it never ends the process by itself here.
@@ -135,7 +151,7 @@ fn run_verb(common: &Common, verb: &str, rest: &[&str]) -> i32 {
             show::put(&early.output);
             0
         }
-        Err(early) => usage(early.output.trim_end()),
+        Err(early) => usage(early.output.trim_end(), &format!("{verb} ")),
     }
 }
 
@@ -149,13 +165,16 @@ fn end(result: Result<(), Problem>) -> i32 {
     }
 }
 
-fn usage(words: &str) -> i32 {
-    eprintln!("isinit: {words}\nTry `isinit --help`.");
+/// `verb` with a blank behind it, or nothing.
+fn usage(words: &str, verb: &str) -> i32 {
+    show::say(&format!("isinit: {words}\nTry `isinit {verb}--help`.\n"));
     Status::Usage as i32
 }
 
 fn not_yet(what: &str) -> i32 {
-    eprintln!("isinit: `{what}` is not yet there; as a level it is told with `isinit tell GROUP {what}`");
+    show::say(&format!(
+        "isinit: `{what}` is not yet there; as a level it is told with `isinit tell GROUP {what}`\n"
+    ));
     Status::Usage as i32
 }
 
@@ -178,7 +197,7 @@ impl Problem {
         } else {
             "isinit: "
         };
-        eprint!("{front}{}{end}", self.words);
+        show::say(&format!("{front}{}{end}", self.words));
     }
 }
 

@@ -1,17 +1,35 @@
 //! Showing answers: aligned columns and colours on a terminal, plain text in a pipe.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::time::{Duration, Instant};
 
+use super::Status;
 use crate::isinittab::{Report, Severity};
 use crate::sys;
 use crate::wire::client::field;
 
-/// Writes to stdout. A reader that has gone (`isinit watch | head`) is not an error worth words.
-pub fn put(text: &str) {
-    let mut out = std::io::stdout().lock();
-    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
+/// Writes to stdout. Is somebody there to read on? A reader that has gone (`isinit watch | head`) is not an error
+/// worth words; a full disk is.
+pub fn put(text: &str) -> bool {
+    match try_put(text) {
+        Ok(()) => true,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => false,
+        Err(error) => {
+            say(&format!("isinit: cannot write the answer: {error}\n"));
+            std::process::exit(Status::Failed as i32)
+        }
     }
+}
+
+/// Writes to stdout where the exit status says it too.
+pub fn try_put(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
+}
+
+/// Writes to stderr. Where that is not possible nobody can be told.
+pub fn say(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 fn colours() -> bool {
@@ -40,7 +58,8 @@ pub fn step(line: &str) {
 /// What is wrong with a table.
 pub fn report(report: &Report) {
     if !colours() {
-        return put(&report.to_string());
+        put(&report.to_string());
+        return;
     }
     for diagnostic in report.iter() {
         let word = if diagnostic.severity == Severity::Error { "error" } else { "warning" };
@@ -148,8 +167,11 @@ fn duration(ms: Option<&str>) -> String {
     }
 }
 
-/// One line of `watch`.
-pub fn change(line: &str) {
+/// One line of `watch`. Is somebody there to read on?
+pub fn change(line: &str) -> bool {
+    if let Some(count) = line.strip_prefix("lost ") {
+        return put(&format!("({count} changes are missing here: the reader was too slow)\n"));
+    }
     let (group, tag) = (field(line, "group").unwrap_or("-"), field(line, "tag").unwrap_or("-"));
     let what = field(line, "what").unwrap_or(line);
     let name = if tag == "-" { group.to_string() } else { format!("{group}/{tag}") };
@@ -163,20 +185,19 @@ pub fn change(line: &str) {
     if let Some(last) = field(line, "last").filter(|last| *last != "none" && what != "started") {
         text.push_str(&format!(" ({})", last_words(last)));
     }
-    put(&format!("{text}\n"));
+    put(&format!("{text}\n"))
 }
 
 /// What a `tell --wait` is waiting for, in one line of the terminal that is written over and over.
 pub struct Progress {
     terminal: bool,
-    shown: bool,
-    last: Option<String>,
+    waiting: Option<(String, Instant)>,
 }
 
 impl Progress {
     /// Nothing shown yet.
     pub fn new(terminal: bool) -> Progress {
-        Progress { terminal, shown: false, last: None }
+        Progress { terminal, waiting: None }
     }
 
     /// The daemon waits for something else now: `waiting GROUP TAG why=... age_ms=...`.
@@ -188,24 +209,33 @@ impl Progress {
             Some("test") => "to have tested",
             _ => "to end",
         };
-        let what = format!("{tag} {why}, for {}", duration(field(line, "age_ms")));
-        if self.terminal {
-            eprint!("\r\x1b[Kwaiting for {what}");
-            self.shown = true;
+        let age = field(line, "age_ms")
+            .and_then(|ms| ms.parse().ok())
+            .map_or(Duration::ZERO, Duration::from_millis);
+        let now = Instant::now();
+        self.waiting = Some((format!("{tag} {why}"), now.checked_sub(age).unwrap_or(now)));
+        self.tick();
+    }
+
+    /// Shows how much time has passed.
+    pub fn tick(&self) {
+        if let Some(what) = self.last().filter(|_| self.terminal) {
+            say(&format!("\r\x1b[Kwaiting for {what}"));
         }
-        self.last = Some(what);
     }
 
     /// The line is not needed any more.
-    pub fn end(&mut self) {
-        if self.shown {
-            eprint!("\r\x1b[K");
+    pub fn end(&self) {
+        if self.terminal && self.waiting.is_some() {
+            say("\r\x1b[K");
         }
     }
 
     /// What was waited for last.
-    pub fn last(&self) -> Option<&str> {
-        self.last.as_deref()
+    pub fn last(&self) -> Option<String> {
+        let (what, since) = self.waiting.as_ref()?;
+        let age_ms = since.elapsed().as_millis().to_string();
+        Some(format!("{what}, for {}", duration(Some(&age_ms))))
     }
 }
 

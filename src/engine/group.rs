@@ -77,7 +77,7 @@ impl Engine<'_> {
         let record = &mut self.groups[slot as usize];
         record.switch = record.switch.wrapping_add(1);
         record.put(GroupFlags::REVERT, how.revert);
-        record.put(GroupFlags::REVERTED | GroupFlags::BROKEN, false);
+        record.put(GroupFlags::REVERTED, false);
         self.switch(slot, level, now);
         Ok(Ticket { slot, switch: self.groups[slot as usize].switch })
     }
@@ -201,17 +201,19 @@ impl Engine<'_> {
 
     pub(super) fn switch(&mut self, slot: u32, level: &[u8], now: Ms) {
         let record = &mut self.groups[slot as usize];
-        let other = record.level() != level;
+        // A group that was stopped by fail=group has left its level, whichever it was.
+        let entered = record.level() != level || record.is(GroupFlags::BROKEN);
         record.set_level(level);
         record.put(GroupFlags::TOLD, true);
-        if other {
+        record.put(GroupFlags::BROKEN, false);
+        if entered {
             self.forget_members(slot, now);
         }
         self.retry_members(slot, now);
         self.leave(slot, now);
     }
 
-    /// Another level is entered: what ran in the one before may run again.
+    /// A level is entered: what ran in the one before may run again.
     fn forget_members(&mut self, slot: u32, now: Ms) {
         for n in 0..self.members(slot).len() {
             let row = self.members(slot)[n];
@@ -239,8 +241,10 @@ impl Engine<'_> {
             let repeats = self.entry(row).is_some_and(|entry| entry.action().repeats());
             let record = &mut self.rows[row as usize];
             record.put(Flags::MANUAL, false);
-            let waits = matches!(record.state(), ChildState::Held { .. } | ChildState::Failed);
-            if repeats && waits {
+            // Done: it ran once under an earlier table, and is a service now.
+            let rests =
+                matches!(record.state(), ChildState::Held { .. } | ChildState::Failed | ChildState::Done);
+            if repeats && rests {
                 self.rearm(row, now);
             }
         }

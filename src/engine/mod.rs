@@ -276,7 +276,12 @@ impl<'m> Engine<'m> {
                 self.set_goal(row, Goal::Down);
                 continue;
             }
-            if self.waits_for_writers(row, act) || act == Act::Spawn && !self.had_turn(row) {
+            if act == Act::Spawn && !self.had_turn(row) {
+                // Its turn will bring it back; its own deadline has no more to say.
+                self.deadlines.set(row, NEVER);
+                return None;
+            }
+            if self.waits_for_writers(row, act) {
                 return None;
             }
             if act == Act::Spawn && !self.may_start(row, now) {
@@ -480,7 +485,11 @@ impl<'m> Engine<'m> {
     fn spread(&mut self, row: u32, now: Ms) {
         let slot = self.rows[row as usize].group;
         let reach = self.entry(row).map_or(Fail::Entry, |entry| entry.options().fail);
-        let goes_back = self.goes_back(slot, now);
+        // All or nothing is about what the switch waits for, and about what would stop the group.
+        let waited_for = self.entry(row).is_some_and(|entry| {
+            matches!(entry.action(), Action::Wait | Action::Test) || entry.options().ready.is_some()
+        });
+        let goes_back = (waited_for || reach == Fail::Group) && self.goes_back(slot, now);
         match reach {
             Fail::Group if !goes_back => self.break_group(slot, now),
             Fail::Entry | Fail::Group => {}

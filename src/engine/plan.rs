@@ -1,7 +1,7 @@
 //! What a tell would do: the same questions that a switch asks, without the answers being carried out.
 
 use super::Engine;
-use super::rows::Flags;
+use super::rows::{Flags, GroupFlags};
 
 /// What a tell would do with one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +31,13 @@ impl Engine<'_> {
         }
         let row = *members.get(n - members.len())?;
         let record = self.row(row)?;
-        let other_level = self.group(slot)?.level() != level;
+        let group = self.group(slot)?;
+        let entered = group.level() != level || group.is(GroupFlags::BROKEN);
         let repeats = self.entry(row).is_some_and(|entry| entry.action().repeats());
         match () {
             () if !self.would_have_place(row, level) => None,
             () if record.state().is_active() => Some((row, Step::Keep)),
-            () if repeats || other_level || !record.is(Flags::RAN) => Some((row, Step::Start)),
+            () if repeats || entered || !record.is(Flags::RAN) => Some((row, Step::Start)),
             () => None,
         }
     }

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::child::{ChildState, Ending, Goal};
-use super::rows::{Flags, GroupRow, Head, Last, NONE, Phase, Row, Verdict};
+use super::rows::{Flags, GroupFlags, GroupRow, Head, Last, NONE, Phase, Row, Verdict};
 use super::{Effect, Engine, Event, Memory, Ms, Outcome, Tell};
 use crate::isinittab::{Action, Table};
 use crate::sys::memory::Plain;
@@ -455,6 +455,41 @@ impl World<'_> {
                 let leaving = record.goal() == Goal::Down;
                 assert!(has || leaving, "{:?} runs at {:?}", process.tag, group.level());
             }
+        }
+        if let Phase::Settled(Verdict::Run | Verdict::Fail) = group.phase() {
+            self.check_running(slot);
+        }
+    }
+
+    /// What has a place in the level of a group that has settled is there: a service runs, or is due, or cannot be
+    /// had; what runs once has had its turn.
+    fn check_running(&self, slot: u32) {
+        let group = self.engine.group(slot).expect("a group");
+        if group.is(GroupFlags::BROKEN) {
+            return;
+        }
+        for entry in self.engine.table.entries() {
+            let row = self.engine.find_row(entry.tag()).expect("a row");
+            let record = self.engine.row(row).expect("a row");
+            let wanted = record.group == slot && entry.levels().has(group.level());
+            if !wanted || record.is(Flags::MANUAL) || entry.action() == Action::Off {
+                continue;
+            }
+            let state = record.state();
+            // What was stuck when its turn came has lost it, and its group has failed for it.
+            let lost = state == ChildState::Down && group.phase() == Phase::Settled(Verdict::Fail);
+            let given_up = matches!(state, ChildState::Failed | ChildState::Stuck { .. });
+            let there = match entry.action() {
+                Action::Respawn => record.goal() == Goal::Up && state.is_active(),
+                _ => record.is(Flags::RAN) || state.is_active() || lost,
+            };
+            assert!(
+                there || given_up,
+                "{:?} is {state:?} at {:?}, {:?}",
+                entry.tag(),
+                group.level(),
+                record.flags
+            );
         }
     }
 

@@ -2,9 +2,13 @@
 
 use smallvec::SmallVec;
 
-/// The nearest of the names, if it is near enough to be meant: at most a third of its letters are wrong.
+/// The nearest of the names, if it is near enough to be meant: at most a third of its letters are wrong, or one of two.
+/// A name of one letter is no other name's error.
 pub fn nearest<'n>(name: &[u8], names: impl Iterator<Item = &'n [u8]>) -> Option<&'n [u8]> {
-    let allowed = |other: &[u8]| other.len().max(name.len()).max(3) / 3;
+    let allowed = |other: &[u8]| match other.len().max(name.len()) {
+        0 | 1 => 0,
+        length => length.max(3) / 3,
+    };
     // As many letters as one has more are wrong at least; so a line of a megabyte is not measured at all.
     let alike = names.filter(|other| other.len().abs_diff(name.len()) <= allowed(other));
     let (wrong, other) = alike.map(|other| (distance(name, other), other)).min_by_key(|(wrong, _)| *wrong)?;
@@ -51,5 +55,6 @@ mod tests {
         assert_eq!(nearest(b"bew", names()), None);
         assert_eq!(nearest(b"we", names()), Some(&b"web"[..]));
         assert_eq!(nearest(b"zzzzz", names()), None);
+        assert_eq!(nearest(b"b", [&b"a"[..]].into_iter()), None);
     }
 }

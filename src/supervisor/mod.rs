@@ -255,7 +255,7 @@ impl Supervisor<'_> {
         let most = self.clients.len().saturating_add(4).saturating_add(awaited);
         self.poll = PollSet::new(most);
         self.sources = Vec::with_capacity(most);
-        say_not_yet(self.engine.table());
+        not_yet(self.engine.table()).iter().for_each(|line| sys::output::say(line));
         Ok(())
     }
 
@@ -641,26 +641,21 @@ fn fault_ending(fault: Fault) -> (Last, Ending) {
     (last, ending)
 }
 
-/// What the table asks for and this version does not do yet is said by name, never passed over.
-fn say_not_yet(table: &Table) {
-    for entry in table.entries() {
-        for what in not_yet(&entry).into_iter().flatten() {
-            say(&[
-                entry.group_name(),
-                b"/",
-                entry.tag(),
-                b": ",
-                what.as_bytes(),
-                b" is known, but not yet carried out",
-            ]);
-        }
-    }
-    for name in settings_not_yet(table.settings()).into_iter().flatten() {
-        say(&[b"the setting ", name.as_bytes(), b" is known, but not yet carried out"]);
-    }
+/// What the table asks for and this version does not do yet is said by name, never passed over: a line for each.
+pub fn not_yet(table: &Table) -> Vec<Vec<u8>> {
+    let line = |what: &[&[u8]]| {
+        [&b"isinit: "[..], &what.concat()[..], &b" is known, but not yet carried out\n"[..]].concat()
+    };
+    let of_entry = |entry: Entry| {
+        let name = [entry.group_name(), b"/", entry.tag(), b": "].concat();
+        entry_not_yet(&entry).into_iter().flatten().map(move |what| line(&[&name[..], what.as_bytes()]))
+    };
+    let settings = settings_not_yet(table.settings()).into_iter().flatten();
+    let of_settings = settings.map(|name| line(&[&b"the setting "[..], name.as_bytes()]));
+    table.entries().flat_map(of_entry).chain(of_settings).collect()
 }
 
-fn not_yet(entry: &Entry) -> [Option<&'static str>; 4] {
+fn entry_not_yet(entry: &Entry) -> [Option<&'static str>; 4] {
     let options = entry.options();
     let action = match entry.action() {
         Action::Respawn | Action::Wait | Action::Once | Action::Test | Action::Off | Action::Initdefault => {

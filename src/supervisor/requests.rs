@@ -438,6 +438,7 @@ fn refusal_words(line: &mut AnswerLine, engine: &Engine, refusal: Refusal, name:
         }
         Refusal::NoTag => {
             line.text("err 3 the table has no entry ").text(name);
+            near(line, table.nearest_tag(name));
         }
         Refusal::NoPlace => {
             line.text("err 3 ")

@@ -159,9 +159,14 @@ fn leave_the_terminal() {
     if !worth_keeping(rustix::stdio::stdout()) {
         let _ = rustix::stdio::dup2_stdout(&null);
     }
-    if !worth_keeping(rustix::stdio::stderr()) {
+    if !keeps_stderr() {
         let _ = rustix::stdio::dup2_stderr(&null);
     }
+}
+
+/// Does a daemon that is detached now keep this process's stderr?
+pub fn keeps_stderr() -> bool {
+    worth_keeping(rustix::stdio::stderr())
 }
 
 fn worth_keeping(fd: BorrowedFd<'_>) -> bool {

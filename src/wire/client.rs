@@ -130,6 +130,17 @@ impl Connection {
         }
     }
 
+    /// Does nothing come for so long? No: a line of the answer, the end of it or the deadline is to be looked at.
+    pub fn is_silent_for(&mut self, time: Duration) -> bool {
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let time = left.map_or(time, |left| left.min(time));
+        if time.is_zero() || self.stream.get_ref().set_read_timeout(Some(time)).is_err() {
+            return false;
+        }
+        let quiet = [ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::Interrupted];
+        self.stream.fill_buf().is_err_and(|error| quiet.contains(&error.kind()))
+    }
+
     fn line(&mut self) -> Result<String, ClientError> {
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
@@ -165,6 +176,24 @@ impl Connection {
             }
         }
     }
+}
+
+/// A name goes over the socket as one word; one that is none would be another request.
+///
+/// ```
+/// use isinit::wire::client::word;
+/// assert_eq!(word("web").ok(), Some("web"));
+/// assert_eq!(word("web 0\n:stopall").unwrap_err().status(), 2);
+/// ```
+///
+/// # Errors
+/// [`ClientError::Refused`] with status 2: it is empty, or there is a blank or a control character in it.
+pub fn word(name: &str) -> Result<&str, ClientError> {
+    if name.is_empty() || name.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
+        let words = format!("{name:?} is no name: it is empty or has a blank in it");
+        return Err(ClientError::Refused(2, words));
+    }
+    Ok(name)
 }
 
 /// The value of `key=` in a line of an answer.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::client::{Answer, ClientError, Connection};
+use super::client::{Answer, ClientError, Connection, word};
 
 /// Where a daemon is, and how to start one.
 ///
@@ -85,7 +85,7 @@ impl Init {
     /// # Errors
     /// [`ClientError::Refused`] when the group or the level does not exist, or the table is bad.
     pub fn tell(&self, group: &str, level: &str) -> Result<(), ClientError> {
-        self.ask(&format!(":tell {group} {level}")).map(drop)
+        self.ask(&format!(":tell {} {}", word(group)?, word(level)?)).map(drop)
     }
 
     /// Tells a group its level, and waits for the verdict: `run` or `stopped`.
@@ -93,7 +93,7 @@ impl Init {
     /// # Errors
     /// [`ClientError::Refused`] with status 1 when the group has failed, 7 when another tell has overtaken this one.
     pub fn tell_and_wait(&self, group: &str, level: &str) -> Result<String, ClientError> {
-        self.ask(&format!(":tell {group} {level} wait")).map(|(_, verdict)| verdict)
+        self.ask(&format!(":tell {} {} wait", word(group)?, word(level)?)).map(|(_, verdict)| verdict)
     }
 
     /// The status of one group or of all, in the lines of isinit-protocol(7).
@@ -101,8 +101,11 @@ impl Init {
     /// # Errors
     /// [`ClientError`]
     pub fn status(&self, group: Option<&str>) -> Result<Vec<String>, ClientError> {
-        let group = group.map_or(String::new(), |group| format!(" {group}"));
-        self.ask(&format!(":status{group}")).map(|(lines, _)| lines)
+        let request = match group {
+            Some(group) => format!(":status {}", word(group)?),
+            None => ":status".into(),
+        };
+        self.ask(&request).map(|(lines, _)| lines)
     }
 
     /// Stops everything, and the daemon; returns when all is down.

@@ -138,8 +138,6 @@ impl Stage {
         let stage = Stage { dir };
         stage.write("svc", SVC);
         stage.write("events", "");
-        stage.fifo("never");
-        open_to_all(&stage.path("never"));
         stage
     }
 
