@@ -111,6 +111,59 @@ fn the_daemon_survives_the_end_of_the_terminal_and_of_the_script_that_started_it
 }
 
 #[test]
+fn a_terminal_that_hangs_up_takes_neither_the_daemon_nor_its_processes_along() {
+    let stage = Stage::new();
+    stage.write_table("g:a:run,:respawn:sh svc a\n");
+    stage.write("call", format!("{}\necho told >> events\nexec sleep 1000\n", words(&stage, "g run")));
+    let mut terminal = Command::new("script");
+    terminal.args(["-qefc", "echo $$ > shell; exec sh call", "/dev/null"]).current_dir(stage.dir());
+    terminal.env_remove("ISINIT_SOCKET").stdin(Stdio::null()).stdout(Stdio::null());
+    let mut terminal = terminal.spawn().unwrap();
+    until_event(&stage, "told");
+    until_event(&stage, "start a");
+    let pid = daemon_pid(&stage);
+    let service = stage.descendants();
+    for fd in common::descriptors(pid).into_values() {
+        let path = fd.to_string_lossy().into_owned();
+        assert!(!path.starts_with("/dev/pts/") && !path.starts_with("/dev/tty"), "it holds {path}");
+    }
+    let shell: u32 = stage.text("shell").trim().parse().unwrap();
+    assert_ne!(common::stat_fields(shell)[4], "0", "this test is to be about a terminal");
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    look_until(|| (!alive(shell)).then_some(())).expect("the terminal has hung up");
+    assert!(!service.is_empty() && service.into_iter().all(alive));
+    assert_eq!((daemon_pid(&stage), stage.count_events("term a")), (pid, 0));
+}
+
+#[test]
+fn a_first_call_says_what_is_not_carried_out_and_what_the_table_is_warned_of() {
+    let table = ":::initscript:/x\ng:a:run:respawn:sh svc a\ng:m:run,:respawn,pids=9:sh svc m\n";
+    let expected =
+        ["setting initscript is known, but not yet", "g/m: pids= is known, but not yet", ":2:5: warning"];
+    let says = |text: &str| {
+        expected.iter().for_each(|words| assert_eq!(text.matches(words).count(), 1, "{words}: {text}"));
+    };
+    let stage = Stage::new();
+    stage.write_table(table);
+    let shown = on_terminal(&stage, &words(&stage, "g run"));
+    says(&shown.stdout);
+    assert!(shown.stdout.contains("is not kept: the setting `log` names a file"), "{shown:?}");
+
+    let stage = Stage::new();
+    stage.write_table(table);
+    let kept = shell(&stage, &format!("{} 2>kept", words(&stage, "g run")));
+    assert_eq!(kept.status, 0);
+    says(&stage.text("kept"));
+
+    let stage = Stage::new();
+    stage.write_table(format!(":::log:{}\n{table}", stage.path("log").display()).replace(":2:5:", ":3:5:"));
+    let logged = run(&mut first(&stage, &["g", "run"]));
+    assert!(logged.stderr.contains(&format!("goes to {}", stage.path("log").display())), "{logged:?}");
+    assert!(logged.stderr.contains("pids= is known") && stage.text("log").contains("pids= is known"));
+}
+
+#[test]
 fn two_first_calls_at_once_make_one_daemon() {
     let stage = Stage::new();
     stage.write_table("g:a:run,:respawn:sh svc a\nh:b:run,:respawn:sh svc b\n");
@@ -190,8 +243,11 @@ fn each_exit_status_has_its_situation_and_its_words() {
     expect(&["tell", "--timeout", "soon", "g", "run"], 2, &["soon"]);
     expect(&["gg", "run"], 3, &["gg", "did you mean g?"]);
     expect(&["g", "rum"], 3, &["rum", "did you mean run?"]);
-    expect(&["restart", "aa"], 3, &["aa"]);
-    expect(&["plan", "g", "rum"], 3, &["rum"]);
+    for verb in [&["restart"][..], &["start"], &["stop"], &["signal", "HUP"]] {
+        expect(&[verb, &["aa"]].concat(), 3, &["no entry aa", "did you mean a?"]);
+    }
+    expect(&["start", "b"], 3, &["no place in the level"]);
+    expect(&["plan", "g", "rum"], 3, &["rum", "did you mean run?"]);
     expect(&["status", "nobody"], 3, &["nobody"]);
     expect(&["tell", "--wait", "--force", "g", "rum"], 0, &["g rum: run"]);
     expect(&["tell", "--wait", "--timeout", "0.2", "g", "slow"], 7, &["w"]);
@@ -200,6 +256,9 @@ fn each_exit_status_has_its_situation_and_its_words() {
     d.write_table("g:a:run,:respwan:x\n");
     expect(&["g", "run"], 4, &["isinittab:1:10: error", "did you mean respawn?"]);
     expect(&["check"], 4, &["isinittab:1:10: error"]);
+    expect(&["plan", "g", "run"], 4, &["isinittab:1:10: error"]);
+    expect(&[], 4, &["isinittab:1:10: error", "the one in force is kept"]);
+    assert_eq!(d.entry("a").group, "g", "the table in force is kept");
 
     let empty = Stage::new();
     empty.write_table("g:a:run,:respawn:sh svc a\n");
@@ -208,7 +267,62 @@ fn each_exit_status_has_its_situation_and_its_words() {
         assert_eq!(output.status, 5, "{args:?}: {output:?}");
         assert!(output.stderr.contains("init.s"), "{output:?}");
     }
+    let output = run(&mut first(&empty, &["plan", "gg", "run"]));
+    assert!(output.status == 3 && output.stderr.contains("did you mean g?"), "{output:?}");
+    let output = run(&mut first(&empty, &["plan", "g", "rum"]));
+    assert!(output.status == 3 && output.stderr.contains("did you mean run?"), "{output:?}");
     assert!(empty.detached().is_empty(), "a question has started a daemon");
+}
+
+#[test]
+fn what_is_wrong_on_the_command_line_is_named_with_what_would_be_right_and_reaches_nobody() {
+    let stage = Stage::new();
+    stage.write_table("g:a:run,:respawn:sh svc a\n");
+    for (args, expected) in [
+        (&["-x"][..], "there is no option -x"),
+        (&["-k", "now"], "nothing stands behind -k"),
+        (&["a", "b", "c"], "a tell is GROUP LEVEL"),
+        (&["tell", "g"], "level"),
+        (&["signal", "HUP"], "tag"),
+        (&["tell", "--bogus", "g", "run"], "`isinit tell --help`"),
+        (&["tell", "--timeout", "-1", "g", "run"], "--timeout -1: no time to wait for"),
+        (&["tell", "--timeout", "nan", "g", "run"], "write seconds, such as 60"),
+        (&["tell", "--timeout", "1e30", "g", "run"], "write seconds, such as 60"),
+        (&["tell", "g\n:stopall", "run"], "is no name"),
+        (&["tell", "g", ""], "is no name"),
+    ] {
+        let output = run(&mut first(&stage, args));
+        assert!(output.status == 2 && output.stderr.contains(expected), "{args:?}: {output:?}");
+    }
+    let output = isinit(&["status", "-c"]);
+    assert!(output.status == 2 && output.stderr.contains("-c needs a path"), "{output:?}");
+    assert!(stage.detached().is_empty(), "a daemon was started for it");
+}
+
+#[test]
+fn names_that_look_like_options_or_verbs_are_reached() {
+    let d = Daemon::start(":::group:g\ng:a:status,-c,run,:respawn:sh svc a\n");
+    for (args, level) in [
+        (&["tell", "g", "status"][..], "status"),
+        (&["g", "run"], "run"),
+        (&["--", "g", "-c"], "-c"),
+        (&["--", "status"], "status"),
+        (&["tell", "--wait", "--", "g", "-c"], "-c"),
+    ] {
+        let output = d.isinit(args);
+        assert_eq!(output.status, 0, "{args:?}: {output:?}");
+        assert_eq!(d.group("g").level, level, "{args:?}");
+    }
+}
+
+#[test]
+fn a_tell_that_goes_back_ends_with_1_and_says_where_it_is_now() {
+    let d = Daemon::start("g:a:run,:respawn:sh svc a\ng:t:bad,:test:exit 9;\n");
+    d.tell("g", "run");
+    let output = d.isinit(&["tell", "--wait", "--or-revert", "g", "bad"]);
+    assert_eq!((output.status, output.stdout.as_str()), (1, ""), "{output:?}");
+    assert!(output.stderr.contains("went back to level run"), "{output:?}");
+    assert_eq!(d.group("g").level, "run");
 }
 
 #[test]
@@ -238,6 +352,14 @@ mod as_root {
         let output = run(status.uid(65534).gid(65534));
         assert_eq!(output.status, 6, "the socket is open to him, the daemon is not: {output:?}");
         assert!(!output.stderr.is_empty());
+        let mut tell = d.client(&["g", "run"]);
+        let output = run(tell.uid(65534).gid(65534));
+        assert_eq!(output.status, 6, "{output:?}");
+        assert_eq!(
+            (d.detached(), d.group("g").level.as_str()),
+            (vec![d.pid()], "-"),
+            "it was told, or replaced"
+        );
     }
 }
 
@@ -248,13 +370,20 @@ fn a_plan_changes_nothing_and_needs_no_daemon() {
     let d = Daemon::start("g:a:run,:respawn:sh svc a\ng:b:two,:respawn:sh svc b\n");
     d.isinit(&["tell", "--wait", "g", "run"]);
     d.until_event("start a");
-    let before = (d.entry("a").pid, d.group("g"));
+    let status = |d: &Daemon| {
+        let fields = |line: &String| {
+            let words = line.split(' ').filter(|word| !word.starts_with("age_ms="));
+            words.map(str::to_owned).collect::<Vec<_>>()
+        };
+        d.ask(":status").iter().map(fields).collect::<Vec<_>>()
+    };
+    let before = status(&d);
     let output = d.isinit(&["plan", "g", "two"]);
     assert_eq!(output.status, 0);
     let lines: Vec<&str> = output.stdout.lines().map(str::trim).collect();
     assert!(lines[0].starts_with("stop") && lines[0].contains('a'), "{output:?}");
     assert!(lines[1].starts_with("start") && lines[1].contains('b'), "{output:?}");
-    assert_eq!((d.entry("a").pid, d.group("g")), before);
+    assert_eq!(status(&d), before);
 
     let stage = Stage::new();
     stage.write_table("g:a:run,:respawn:sh svc a\ng:b:two,:respawn:sh svc b\n");
@@ -349,6 +478,68 @@ fn json_is_json_whatever_the_names_are() {
 }
 
 #[test]
+fn the_status_of_one_group_has_no_other_and_a_watcher_sees_words() {
+    let d = Daemon::start("g:a:run,:respawn:sh svc a\nh:b:run,:respawn:sh svc b\n");
+    let mut watch = d.client(&["watch"]);
+    let mut watch = watch.stdout(std::fs::File::create(d.path("watched")).unwrap()).spawn().unwrap();
+    d.until("it watches", |d| {
+        d.tell("h", "run");
+        d.tell("h", "0");
+        !d.text("watched").is_empty()
+    });
+    d.tell("g", "run");
+    let status = d.isinit(&["status", "g"]).stdout;
+    let words: Vec<Vec<&str>> = status.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(words[0][..4], ["g", "run", "level", "run"], "{status}");
+    let pid = d.pid_of("a").to_string();
+    assert_eq!(words[1][..4], ["a", "up", "pid", &pid], "{status}");
+    assert_eq!(words.len(), 2, "{status}");
+    d.until("the switch was seen", |d| d.text("watched").contains("g: run at level run\n"));
+    assert!(d.text("watched").contains(&format!("g/a: started pid {pid}\n")), "{}", d.text("watched"));
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+}
+
+#[test]
+fn a_watcher_whose_reader_is_gone_ends_and_one_that_was_too_slow_is_told_how_much_is_missing() {
+    let d = Daemon::start("g:a:one,two:off:true\n");
+    let tell = |level: &str| assert!(d.last_line(format!(":tell g {level} wait force")).starts_with("ok "));
+    let mut orphan = d.client(&["watch"]);
+    let mut orphan = orphan.stdout(Stdio::piped()).spawn().unwrap();
+    drop(orphan.stdout.take());
+    let mut slow = [&["watch"][..], &["watch", "--json"]].map(|args| {
+        let out = std::fs::File::create(d.path(&args.concat())).unwrap();
+        d.client(args).stdout(out).spawn().unwrap()
+    });
+    let files = ["watch", "watch--json"];
+    d.until("they watch", |d| {
+        tell("one");
+        tell("0");
+        files.iter().all(|file| !d.text(file).is_empty())
+    });
+    d.until("who writes for nobody ends", |_| {
+        tell("one");
+        tell("0");
+        orphan.try_wait().unwrap().is_some()
+    });
+    assert_eq!(orphan.wait().unwrap().code(), Some(0));
+    slow.iter().for_each(|watcher| signal(watcher.id(), Signal::STOP));
+    for n in 0..3_000 {
+        tell(["two", "one"][n % 2]);
+    }
+    slow.iter().for_each(|watcher| signal(watcher.id(), Signal::CONT));
+    d.until("words of it", |d| d.text("watch").contains(" changes are missing here"));
+    d.until("a number of it", |d| d.text("watch--json").contains("{\"lost\":"));
+    slow.iter_mut().for_each(|watcher| {
+        watcher.kill().unwrap();
+        watcher.wait().unwrap();
+    });
+    let text = d.text("watch--json");
+    let lost = text.lines().find(|line| line.starts_with("{\"lost\":")).unwrap();
+    assert!(is_json(lost) && lost.bytes().any(|byte| byte.is_ascii_digit()), "{lost}");
+}
+
+#[test]
 fn columns_are_aligned_and_coloured_on_a_terminal_and_plain_elsewhere() {
     let d = Daemon::start(
         "g:a:run,:respawn:sh svc a\ng:a-tag-that-is-rather-long:run,:respawn:sh svc b\ng:t:run,:test:false\n",
@@ -384,6 +575,27 @@ fn on_a_terminal_a_tell_shows_what_it_waits_for_and_ends_with_one_line() {
 }
 
 #[test]
+fn the_time_that_has_passed_goes_on_while_a_tell_waits() {
+    let stage = Stage::new();
+    let mut gate = Gate::new(&stage);
+    let d = stage.start("g:database:run,:wait:echo waits >> events; read x < go\n");
+    let mut terminal = Command::new("script");
+    terminal.args(["-qefc", &words(&d, "tell --wait g run"), "shown"]).current_dir(d.dir());
+    terminal.env_remove("ISINIT_SOCKET").stdin(Stdio::null()).stdout(Stdio::null());
+    let mut terminal = terminal.spawn().unwrap();
+    let times = |d: &Daemon| {
+        let text = d.text("shown");
+        let each = text.split("waiting for database to end, for ").skip(1);
+        let whole = each.filter_map(|rest| rest.split_once('s').map(|(time, _)| time.to_owned()));
+        whole.filter_map(|time| time.parse::<u32>().ok()).collect::<Vec<_>>()
+    };
+    d.until("two seconds were shown", |d| times(d).len() >= 2);
+    gate.pass(0);
+    assert!(terminal.wait().unwrap().success());
+    assert!(times(&d).is_sorted_by(|before, after| before < after), "{}", d.text("shown"));
+}
+
+#[test]
 fn help_shows_its_examples_and_each_verb_has_its_own() {
     let help = isinit(&["--help"]);
     assert_eq!(help.status, 0);
@@ -408,16 +620,55 @@ fn what_comes_with_a_later_version_says_so_by_name() {
             "{output:?}"
         );
     }
-    let d = Daemon::start(
-        ":::watchdog:/dev/watchdog,10\ng:a:run,:respawn,memory=10M,cpu=50,pids=5:sh svc a\n\
-         g:s::sysinit:true\ng:c::ctrlaltdel:true\ng:o:a,:ondemand:true\n",
-    );
+    for name in ["init", "telinit", "poweroff", "reboot", "halt", "runlevel"] {
+        let output = run(Command::new(binary()).arg0(format!("/sbin/{name}")).arg("5"));
+        assert!(
+            output.status != 0 && output.stderr.contains(&format!("`{name}` does is not yet there")),
+            "{output:?}"
+        );
+    }
+    let later = [
+        "ondemand",
+        "sysinit",
+        "boot",
+        "bootwait",
+        "powerwait",
+        "powerfail",
+        "powerokwait",
+        "powerfailnow",
+        "ctrlaltdel",
+        "kbrequest",
+        "askfirst",
+        "shutdown",
+        "restart",
+    ];
+    let entries = later.map(|action| format!("g:x{action}:x,:{action}:echo {action} >> events\n")).concat();
+    let settings = ":::watchdog:/dev/watchdog,10\n:::mounts:none\n:::initscript:/etc/initscript\n";
+    let d = Daemon::start(format!("{settings}g:a:run,:respawn,memory=10M,cpu=50,pids=5:sh svc a\n{entries}"));
     assert_eq!(d.tell("g", "run"), "ok run");
     let said = d.stderr();
-    for name in ["watchdog", "memory", "cpu", "pids", "sysinit", "ctrlaltdel", "ondemand"] {
-        let line = said.lines().find(|line| line.contains(name) && line.contains("not yet"));
-        assert!(line.is_some(), "nothing is said of {name}: {said}");
+    let options = ["memory=", "cpu=", "pids="].map(|option| format!("g/a: {option}"));
+    let actions = later.map(|action| format!("g/x{action}: {action}"));
+    let settings = ["watchdog", "mounts", "initscript"].map(|name| format!("the setting {name}"));
+    for name in options.iter().chain(&actions).chain(&settings) {
+        let line = format!("isinit: {name} is known, but not yet carried out");
+        assert!(said.lines().any(|other| other == line), "not said: {line}\n{said}");
     }
+}
+
+#[test]
+fn the_manual_lists_the_metacharacters_that_there_are() {
+    let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/isinittab.5")).unwrap();
+    let listed = manual.split(".\\\" metacharacters\n.Dl ").nth(1).unwrap().lines().next().unwrap();
+    let listed = listed.replace("\\(ti", "~").replace("\\(ga", "`").replace("\\(ha", "^");
+    let listed = listed.replace("\\(dq", "\"").replace("\\(aq", "'").replace("\\e", "\\");
+    let mut listed: Vec<u8> = listed.bytes().filter(|byte| *byte != b' ').collect();
+    listed.sort_unstable();
+    let wants_shell = |byte: &u8| {
+        let table = [&b"g:a:run,:once:x"[..], &[*byte], b"x\n"].concat();
+        isinit::isinittab::Table::parse("t", &table).unwrap().table.entries().next().unwrap().process().shell
+    };
+    assert_eq!(listed, (0x21..0x7f).filter(wants_shell).collect::<Vec<u8>>());
 }
 
 #[test]
@@ -428,7 +679,22 @@ fn a_reader_that_is_gone_is_no_panic() {
             let output = shell(&d, &format!("{} {end}", words(&d, command)));
             assert!(!output.stderr.contains("panicked"), "{command} {end}: {output:?}");
         }
+        let full = shell(&d, &format!("{} > /dev/full", words(&d, command)));
+        assert!(full.status == 1 && full.stderr.contains("cannot write the answer"), "{command}: {full:?}");
+        for end in [">&-", "2>&-", ">&- 2>&-"] {
+            assert_eq!(shell(&d, &format!("{} {end}", words(&d, command))).status, 0, "{command} {end}");
+        }
     }
+    let verdict = shell(&d, &format!("{} > /dev/full", words(&d, "tell --wait g run")));
+    assert_eq!(verdict.status, 0, "the verdict is in the exit status: {verdict:?}");
+    for (command, status) in [("--nonsense", 2), ("g rum", 3), ("restart b", 3), ("run", 2)] {
+        for end in ["2>&-", "2>/dev/full"] {
+            assert_eq!(shell(&d, &format!("{} {end}", words(&d, command))).status, status, "{command} {end}");
+        }
+    }
+    d.write_table("g:a:run,:respwan:x\n");
+    let unread = shell(&d, &format!("(sleep 0; {}; echo $? > status) | true", words(&d, "check")));
+    assert_eq!((unread.status, d.text("status").as_str()), (0, "4\n"));
 }
 
 #[test]
@@ -468,11 +734,22 @@ fn the_library_starts_a_daemon_tells_asks_and_stops_it() {
     assert!(matches!(init.tell("g", "nowhere"), Err(ClientError::Refused(3, _))));
     let status = init.status(Some("g")).unwrap();
     assert!(status.iter().any(|line| line.starts_with("group g state=fail level=bad")), "{status:?}");
+    for name in ["", "g run", "g\n:stopall", "g\t0"] {
+        assert!(matches!(init.tell(name, "run"), Err(ClientError::Refused(2, _))), "{name:?}");
+        assert!(matches!(init.tell_and_wait("g", name), Err(ClientError::Refused(2, _))), "{name:?}");
+        assert!(matches!(init.status(Some(name)), Err(ClientError::Refused(2, _))), "{name:?}");
+    }
+    assert!(matches!(init.status(Some("nobody")), Err(ClientError::Refused(3, _))));
+    assert_eq!(init.status(None).unwrap().iter().filter(|line| line.starts_with("entry ")).count(), 2);
     let again = Init::new(options.clone()).unwrap();
     assert_eq!(again.tell_and_wait("g", "0").unwrap(), "stopped");
     init.stopall().unwrap();
     look_until(|| stage.detached().is_empty().then_some(()))
         .unwrap_or_else(|| panic!("not down in {DEADLINE:?}"));
+    assert!(matches!(init.status(None), Err(ClientError::NoDaemon(_))), "a question starts no daemon");
+    assert!(matches!(init.stopall(), Err(ClientError::NoDaemon(_))));
+    let long = Options { socket: format!("/{}", "x".repeat(200)).into(), ..options.clone() };
+    assert!(matches!(Init::new(long), Err(ClientError::TooLong(_))));
     stage.write_table("nonsense\n");
     assert!(matches!(Init::new(options.clone()), Err(ClientError::Refused(4, _))));
     let nobody = Options { program: "/no/such/program".into(), ..options };

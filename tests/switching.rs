@@ -2,11 +2,12 @@
 
 mod common;
 
-use std::fs;
-use std::io::Write;
-use std::thread;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+use std::{fs, thread};
 
-use common::{Daemon, Gate, Stage, alive, run};
+use common::{DEADLINE, Daemon, Gate, Stage, alive, run};
 use rustix::process::Signal;
 
 /// The events so far, without their PIDs.
@@ -23,6 +24,13 @@ fn services(names: &[&str]) -> Daemon {
     names.iter().for_each(|name| d.until_event(&format!("start {name}")));
     d
 }
+
+/// A service that notes its stop signal, and goes when it is let go. As the harness' `svc`, it misses no signal.
+const SLOW: &str = r#"sleep 100000 &
+trap 'echo "term $1" >> events; read x < go; echo "gone $1" >> events; exit 0' TERM
+echo "start $1 $$" >> events
+while :; do wait; done
+"#;
 
 // ---- one group, and no other ----
 
@@ -70,11 +78,7 @@ fn what_leaves_is_told_so_last_first_all_at_once_and_only_then_something_starts(
     let stage = Stage::new();
     let mut gate = Gate::new(&stage);
     // Each needs to be let go; none waits for another to have ended.
-    stage.write(
-        "slow",
-        "sleep 100000 & trap 'echo term $1 >> events; read x < go; echo gone $1 >> events; exit 0' TERM\n\
-         echo start $1 >> events\nwhile :; do wait; done\n",
-    );
+    stage.write("slow", SLOW);
     let mut table: String = ["a", "b", "c"]
         .iter()
         .map(|name| format!("g:{name}:one,:respawn,stop-timeout=25:sh slow {name}\n"))
@@ -83,9 +87,7 @@ fn what_leaves_is_told_so_last_first_all_at_once_and_only_then_something_starts(
     let d = stage.start(table);
     d.tell("g", "one");
     ["start a", "start b", "start c"].iter().for_each(|event| d.until_event(event));
-    let mut watch = d.connect().unwrap();
-    watch.write_all(b":watch\n").unwrap();
-    d.ask(":ping");
+    let watch = watch(&d);
     assert_eq!(d.last_line(":tell g two"), "ok accepted");
     ["term a", "term b", "term c"].iter().for_each(|event| d.until_event(event));
     (0..3).for_each(|_| gate.pass(0));
@@ -97,19 +99,22 @@ fn what_leaves_is_told_so_last_first_all_at_once_and_only_then_something_starts(
         assert!(place(&format!("gone {name}")) < place("start d"), "{seen:?}");
     }
     let changes = watched(watch, "what=run");
-    let order: Vec<&str> = changes
-        .iter()
-        .filter(|line| line.contains("what=stopping") || line.contains("what=started"))
-        .map(|line| line.split("tag=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap())
-        .collect();
-    assert_eq!(order, ["c", "b", "a", "d", "e"], "stopped last first, started in file order: {changes:?}");
+    assert_eq!(tags(&changes, "stopping"), ["c", "b", "a"], "last first: {changes:?}");
+    assert_eq!(tags(&changes, "started"), ["d", "e"], "in file order: {changes:?}");
 }
 
-/// The lines of a `:watch` up to the one that has this word.
-fn watched(watch: std::os::unix::net::UnixStream, last: &str) -> Vec<String> {
-    use std::io::BufRead;
+/// A `:watch` that sees what is done from now on.
+fn watch(d: &Daemon) -> UnixStream {
+    let mut watch = d.connect().unwrap();
+    watch.write_all(b":watch\n").unwrap();
+    d.ask(":ping");
+    watch
+}
+
+/// The lines of a `:watch` up to the one that has this word, or to the end of the daemon.
+fn watched(watch: UnixStream, last: &str) -> Vec<String> {
     let mut lines = Vec::new();
-    for line in std::io::BufReader::new(watch).lines() {
+    for line in BufReader::new(watch).lines() {
         lines.push(line.unwrap());
         if lines.last().unwrap().contains(last) {
             break;
@@ -118,13 +123,83 @@ fn watched(watch: std::os::unix::net::UnixStream, last: &str) -> Vec<String> {
     lines
 }
 
+/// The tags of those lines that tell this of an entry, in their order.
+fn tags<'l>(lines: &'l [String], what: &str) -> Vec<&'l str> {
+    let told = format!(" what={what} ");
+    let tag = |line: &'l String| line.split(' ').find_map(|word| word.strip_prefix("tag=")).unwrap();
+    lines.iter().filter(|line| line.contains(&told)).map(tag).collect()
+}
+
+#[test]
+fn what_is_on_its_way_out_when_its_level_is_told_again_goes_first_and_comes_back() {
+    let stage = Stage::new();
+    let mut gate = Gate::new(&stage);
+    stage.write("slow", SLOW);
+    let d = stage.start(
+        "g:a:one,:respawn,stop-timeout=25:sh slow a\ng:b:one,:respawn:sh svc b\ng:c:two,:respawn:sh svc c\n",
+    );
+    d.tell("g", "one");
+    ["start a", "start b"].iter().for_each(|event| d.until_event(event));
+    let overtaken = d.client(&["tell", "--wait", "g", "two"]).spawn_quiet();
+    d.until_event("term a");
+    d.until_state("b", "down");
+    assert_eq!(d.last_line(":tell g one"), "ok accepted");
+    assert_eq!(overtaken.join().unwrap().status, 7);
+    assert_eq!((d.entry("a").state.as_str(), d.entry("b").state.as_str()), ("stopping", "down"));
+    gate.pass(0);
+    d.until("both are back", |d| d.count_events("start a") == 2 && d.count_events("start b") == 2);
+    assert_eq!((d.count_events("term a"), d.count_events("start c")), (1, 0));
+    d.until("it has settled", |d| d.group("g").state == "run");
+    gate.pass(0);
+}
+
+#[test]
+fn while_one_group_waits_the_others_are_switched() {
+    let stage = Stage::new();
+    let mut gate = Gate::new(&stage);
+    let d = stage
+        .start("g:w:run,:wait:read x < go; exit $x\nh:a:run,:respawn:sh svc a\nh:b:two,:respawn:sh svc b\n");
+    assert_eq!(d.last_line(":tell g run"), "ok accepted");
+    d.until_state("w", "up");
+    for (level, answer) in [("run", "ok run"), ("two", "ok run"), ("0", "ok stopped")] {
+        assert_eq!(d.tell("h", level), answer);
+    }
+    assert_eq!((d.group("g").state.as_str(), d.entry("w").state.as_str()), ("start", "up"));
+    gate.pass(0);
+    d.until("it has settled", |d| d.group("g").state == "run");
+}
+
+#[test]
+fn what_crashes_below_a_wait_comes_back_in_its_turn() {
+    let stage = Stage::new();
+    let mut gate = Gate::new(&stage);
+    let d = stage.start(
+        "g:above:one,two:respawn:sh svc above\ng:w:two,:wait:read x < go; exit $x\n\
+         g:below:one,two:respawn:sh svc below\n",
+    );
+    d.tell("g", "one");
+    ["start above", "start below"].iter().for_each(|event| d.until_event(event));
+    assert_eq!(d.last_line(":tell g two"), "ok accepted");
+    d.until_state("w", "up");
+    // The one above crashes last, and comes back: the one below would have been there before it.
+    for tag in ["below", "above"] {
+        let pid = d.pid_of(tag);
+        common::signal(pid, Signal::KILL);
+        d.until("its end is noted", |d| d.entry(tag).pid != pid);
+    }
+    d.until("the one above is there again", |d| d.count_events("start above") == 2);
+    assert_eq!((d.entry("below").pid, d.count_events("start below")), (0, 1));
+    gate.pass(0);
+    d.until("the one below is there again", |d| d.count_events("start below") == 2);
+}
+
 #[test]
 fn a_wait_and_a_test_hold_back_what_is_below_and_a_once_does_not() {
     for (action, verdict) in [("wait", "ok run"), ("test", "ok run")] {
         let stage = Stage::new();
         let mut gate = Gate::new(&stage);
         let d = stage.start(format!(
-            "g:o:run,:once:echo once o >> events; read x < never\ng:above:run,:respawn:sh svc above\n\
+            "g:o:run,:once:echo once o >> events; exec sleep 100000\ng:above:run,:respawn:sh svc above\n\
              g:w:run,:{action}:echo {action} w >> events; read x < go; exit $x\ng:below:run,:respawn:sh svc below\n",
         ));
         let asked = thread::scope(|scope| {
@@ -155,11 +230,35 @@ fn a_test_that_fails_makes_its_group_fail_and_the_rest_starts_all_the_same() {
 }
 
 #[test]
+fn a_group_whose_test_has_failed_is_fail_until_the_level_is_entered_again() {
+    let d = Daemon::start(
+        "g:t:run,:test:echo test t >> events; test -e good\ng:a:run,two:respawn:sh svc a\ng:z:two,:once:true\n",
+    );
+    let tell = |level: &str| d.isinit(&["tell", "--wait", "g", level]).status;
+    assert_eq!((tell("run"), tell("run")), (1, 1));
+    assert_eq!((d.count_events("test t"), d.entry("t").is("testfailed")), (1, true));
+    d.write("good", "");
+    assert_eq!((tell("run"), d.count_events("test t")), (1, 1), "the same level runs nothing again");
+    assert_eq!((tell("two"), tell("run")), (0, 0));
+    assert_eq!((d.count_events("test t"), d.entry("t").is("testfailed")), (2, false));
+    d.until_event("start a");
+    assert_eq!((d.count_events("start a"), d.group("g").state.as_str()), (1, "run"));
+}
+
+#[test]
 fn a_wait_that_ends_badly_is_failed_and_its_group_runs() {
-    let d = Daemon::start("g:w:run,:wait:exit 4;\ng:a:run,:respawn:sh svc a\n");
-    assert_eq!(d.tell("g", "run"), "ok run");
-    assert_eq!((d.entry("w").state.as_str(), d.entry("w").last.as_str()), ("failed", "exit:4"));
-    assert!(d.stderr().contains("g/w: failed: exited with status 4"), "{}", d.stderr());
+    for (process, last, words) in [
+        ("exit 4;", "exit:4", "exited with status 4"),
+        ("kill -9 $$", "signal:SIGKILL", "SIGKILL"),
+        ("./nowhere/program", "fault:exec:2", "No such file or directory"),
+    ] {
+        let d = Daemon::start(format!("g:w:run,:wait:{process}\ng:a:run,:respawn:sh svc a\n"));
+        assert_eq!(d.tell("g", "run"), "ok run");
+        assert_eq!((d.entry("w").state.as_str(), d.entry("w").last.as_str()), ("failed", last));
+        let said = d.stderr();
+        assert!(said.lines().any(|line| line.contains("g/w: failed: ") && line.contains(words)), "{said}");
+        d.until_event("start a");
+    }
 }
 
 // ---- the same level, and another ----
@@ -182,6 +281,11 @@ fn the_same_level_again_starts_what_is_missing_and_runs_nothing_twice() {
     assert_eq!(d.tell("g", "run"), "ok run");
     d.until("once o has run again", |d| d.count_events("once o") == 2);
     assert_eq!(once(&d), [2, 2, 2], "left and entered again");
+
+    assert_eq!(d.tell("g", "0"), "ok stopped");
+    assert_eq!(d.tell("g", "run"), "ok run");
+    d.until("once o has run again", |d| d.count_events("once o") == 3);
+    assert_eq!(once(&d), [3, 3, 3], "stopped and entered again");
 }
 
 #[test]
@@ -226,9 +330,10 @@ fn another_level_takes_over_from_a_wait_that_is_running() {
     );
     for level in ["two", "0"] {
         let waits = d.count_events("wait w");
-        assert_eq!(d.last_line(":tell g run"), "ok accepted");
+        let overtaken = d.client(&["tell", "--wait", "g", "run"]).spawn_quiet();
         d.until("the wait runs", |d| d.count_events("wait w") > waits);
         assert_eq!(d.tell("g", level), if level == "0" { "ok stopped" } else { "ok run" });
+        assert_eq!(overtaken.join().unwrap().status, 7);
         assert_eq!((d.entry("w").state.as_str(), d.count_events("start a")), ("down", 0));
         if level == "two" {
             d.until_event("start b");
@@ -249,6 +354,30 @@ fn fifty_clients_that_tell_the_same_at_once_make_one_switch() {
     d.until_event("start a");
     assert_eq!((d.count_events("start a"), d.count_events("wait w")), (1, 1));
     assert_eq!(d.group("g").state, "run");
+}
+
+#[test]
+fn of_fifty_clients_the_last_gets_the_verdict_and_the_others_are_overtaken() {
+    let stage = Stage::new();
+    let mut gate = Gate::new(&stage);
+    let d = &stage
+        .start("g:w:run,:wait:echo wait w >> events; read x < go; exit $x\ng:a:run,:respawn:sh svc a\n");
+    let (sender, answers) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..50 {
+            let sender = sender.clone();
+            scope.spawn(move || sender.send(d.tell("g", "run")).unwrap());
+        }
+        for n in 0..49 {
+            let answer = answers.recv_timeout(DEADLINE).unwrap();
+            assert!(answer.starts_with("err 7 "), "answer {n}: {answer}");
+        }
+        d.until_event("wait w");
+        gate.pass(0);
+        assert_eq!(answers.recv_timeout(DEADLINE).unwrap(), "ok run");
+    });
+    d.until_event("start a");
+    assert_eq!((d.count_events("start a"), d.count_events("wait w")), (1, 1));
 }
 
 // ---- the table changes ----
@@ -280,6 +409,39 @@ fn a_table_that_is_replaced_during_a_switch_holds_for_what_comes_after() {
 }
 
 #[test]
+fn a_wait_that_is_taken_out_of_the_table_while_it_runs_holds_back_nothing_any_more() {
+    let stage = Stage::new();
+    let _gate = Gate::new(&stage);
+    let d = stage.start("g:w:run,:wait:echo wait w >> events; read x < go\ng:a:run,:respawn:sh svc a\n");
+    let told = d.client(&["tell", "--wait", "g", "run"]).spawn_quiet();
+    d.until_event("wait w");
+    let wait = d.pid_of("w");
+    d.write_table("g:a:run,:respawn:sh svc a\n");
+    assert_eq!(d.last_line(":reread"), "ok read");
+    assert_eq!(told.join().unwrap().status, 0, "the switch has ended, and nobody has overtaken it");
+    d.until_event("start a");
+    d.until("it is gone from the status too", |d| d.find_entry("w").is_none());
+    assert!(!alive(wait));
+}
+
+#[test]
+fn a_new_entry_above_a_wait_that_runs_starts_at_the_next_tell_and_one_below_waits() {
+    let stage = Stage::new();
+    let mut gate = Gate::new(&stage);
+    let wait = "g:w:run,:wait:echo wait w >> events; read x < go; exit $x\n";
+    let d = stage.start(wait);
+    assert_eq!(d.last_line(":tell g run"), "ok accepted");
+    d.until_event("wait w");
+    d.write_table(format!("g:above:run,:respawn:sh svc above\n{wait}g:below:run,:respawn:sh svc below\n"));
+    assert_eq!(d.last_line(":tell g run"), "ok accepted");
+    d.until_event("start above");
+    assert_eq!((d.entry("below").state.as_str(), d.count_events("start below")), ("down", 0));
+    gate.pass(0);
+    d.until_event("start below");
+    assert_eq!(d.count_events("wait w"), 1);
+}
+
+#[test]
 fn a_bad_table_changes_nothing_and_is_told_to_who_asked() {
     let d = services(&["a", "b"]);
     let (a, b) = (d.pid_of("a"), d.pid_of("b"));
@@ -292,8 +454,12 @@ fn a_bad_table_changes_nothing_and_is_told_to_who_asked() {
     }
     assert_eq!((d.pid_of("a"), d.pid_of("b"), d.group("g").state.as_str()), (a, b, "run"));
     assert_eq!(d.isinit(&["tell", "--wait", "g", "0"]).status, 4);
+    assert!(d.ask(":status")[0].contains(" table_ok=0"), "{:?}", d.ask(":status"));
+    common::signal(a, Signal::KILL);
+    d.until("what crashes comes back by the old one", |d| d.count_events("start a") == 2);
     d.write_table("g:a:run,:respawn:sh svc a\ng:b:run,:respawn:sh svc b\n");
     assert_eq!(d.tell("g", "0"), "ok stopped", "and with a good one it goes on");
+    assert!(d.ask(":status")[0].contains(" table_ok=1"), "{:?}", d.ask(":status"));
 }
 
 #[test]
@@ -314,7 +480,9 @@ fn a_tag_that_is_renamed_is_stopped_under_its_old_name_and_started_under_the_new
     assert_eq!(d.tell("g", "run"), "ok run");
     d.until_event("start new");
     d.until("the old one is gone", |d| d.find_entry("old").is_none());
-    assert_eq!((d.count_events("term old"), d.count_events("start b")), (1, 1));
+    let seen = events(&d);
+    assert_eq!(seen[seen.len() - 2..], ["term old", "start new"], "one after the other: {seen:?}");
+    assert_eq!(d.count_events("start b"), 1);
 }
 
 #[test]
@@ -343,22 +511,43 @@ fn an_entry_that_has_changed_runs_on_and_is_marked_until_it_is_restarted() {
     let d = services(&["a"]);
     let pid = d.pid_of("a");
     assert!(!d.entry("a").is("changed"));
-    d.write_table("g:a:run,:respawn:sh svc a changed\n");
+    d.write_table("g:a:run,:respawn:sh svc anew\n");
     assert_eq!(d.tell("g", "run"), "ok run");
     assert_eq!((d.pid_of("a"), d.entry("a").is("changed")), (pid, true));
     assert_eq!(d.last_line(":restart a wait"), "ok");
-    d.until("it has its trap again", |d| d.count_events("start a") == 2);
+    d.until_event("start anew");
     assert_ne!(d.pid_of("a"), pid);
+    assert_eq!((d.count_events("term a"), d.count_events("start a")), (1, 1));
     assert!(!d.entry("a").is("changed"));
 }
 
 #[test]
-fn sighup_reads_the_table_again_and_starts_what_is_missing_everywhere() {
-    let d = services(&["a"]);
-    d.write_table("g:a:run,:respawn:sh svc a\ng:n:run,:respawn:sh svc n\n");
-    d.signal(Signal::HUP);
-    d.until_event("start n");
-    assert_eq!(d.count_events("start a"), 1);
+fn whoever_says_it_the_table_is_read_again_and_what_is_missing_started_everywhere() {
+    type Say = fn(&Daemon);
+    let ways: [(&str, Say); 4] = [
+        ("SIGHUP", |d| d.signal(Signal::HUP)),
+        ("isinit", |d| assert_eq!(d.isinit(&[""; 0]).status, 0)),
+        ("0 0", |d| d.connect().unwrap().write_all(b"0 0\n").unwrap()),
+        (":reread", |d| assert_eq!(d.last_line(":reread"), "ok read")),
+    ];
+    // A group that is called 0 is not meant by `0 0`.
+    let table = "0:a:run,:respawn:sh svc a\nh:b:run,:respawn:sh svc b\n";
+    for (way, say) in ways {
+        let d = Daemon::start(table);
+        d.tell("0", "run");
+        d.tell("h", "run");
+        ["start a", "start b"].iter().for_each(|event| d.until_event(event));
+        d.write_table(format!(
+            "{table}0:m:run,:respawn:sh svc m\nh:n:run,:respawn:sh svc n\ni:o:run,:respawn:sh svc o\n"
+        ));
+        say(&d);
+        d.until_event("start m");
+        d.until_event("start n");
+        d.until("it has settled", |d| d.group("0").state == "run" && d.group("h").state == "run");
+        assert_eq!((d.count_events("start a"), d.count_events("term a")), (1, 0), "{way}");
+        assert_eq!((d.count_events("start b"), d.count_events("term b")), (1, 0), "{way}");
+        assert_eq!((d.group("i").state.as_str(), d.count_events("start o")), ("stopped", 0), "{way}");
+    }
 }
 
 // ---- levels ----
@@ -414,6 +603,17 @@ fn a_group_may_be_called_0_and_be_told_a_level() {
 }
 
 #[test]
+fn a_group_or_level_that_only_begins_with_0_is_a_name_like_any_other() {
+    let d = Daemon::start("0x:a:00,0a:respawn:sh svc a\n0x:b::respawn:sh svc b\n00:c:00,:respawn:sh svc c\n");
+    assert_eq!((d.tell("0x", "00"), d.tell("00", "00")), ("ok run".into(), "ok run".into()));
+    ["start a", "start b", "start c"].iter().for_each(|event| d.until_event(event));
+    assert_eq!(d.tell("0x", "0a"), "ok run");
+    assert_eq!((d.count_events("term a"), d.count_events("term b")), (0, 0));
+    assert_eq!(d.tell("0x", "0"), "ok stopped");
+    assert_eq!((d.count_events("term a"), d.count_events("term b"), d.count_events("term c")), (1, 1, 0));
+}
+
+#[test]
 fn a_level_or_group_that_the_table_does_not_have_is_refused_with_the_nearest() {
     let d = services(&["a"]);
     assert!(d.last_line(":tell g rnu").contains("run"), "{}", d.last_line(":tell g rnu"));
@@ -443,17 +643,51 @@ fn an_initdefault_is_entered_when_the_daemon_begins() {
 fn or_revert_goes_back_to_the_level_before_whatever_fails_on_the_way() {
     for failing in ["test:false", "wait:false", "respawn,ready=3,ready-timeout=0.2,limit=no:sh svc bad"] {
         let d = Daemon::start(format!(
-            "g:old:run,:respawn:sh svc old\ng:both:run,new:respawn:sh svc both\ng:bad:new,:{failing}\ng:below:new,:respawn:sh svc below\n",
+            "g:old:run,:respawn:sh svc old\ng:both:run,new:respawn:sh svc both\ng:early:new,:respawn:sh svc early\n\
+             g:bad:new,:{failing}\ng:below:new,:respawn:sh svc below\n",
         ));
         assert_eq!(d.tell("g", "run"), "ok run");
         d.until_event("start both");
         d.until_event("start old");
         let both = d.pid_of("both");
-        let answer = d.last_line(":tell g new wait revert");
-        assert!(answer.starts_with("err 1 "), "{failing}: {answer}");
-        d.until("it is back", |d| d.group("g").level == "run" && d.count_events("start old") == 2);
+        let told = d.isinit(&["tell", "--wait", "--or-revert", "g", "new"]);
+        assert_eq!(told.status, 1, "{failing}: {told:?}");
+        assert!(told.stderr.contains("went back to level run"), "{failing}: {told:?}");
+        let group = d.group("g");
+        assert_eq!((group.level.as_str(), group.state.as_str()), ("run", "fail"), "{failing}");
+        d.until("it is back", |d| d.count_events("start old") == 2);
         assert_eq!((d.pid_of("both"), d.count_events("start below")), (both, 0), "{failing}");
+        for tag in ["early", "bad", "below"] {
+            assert_eq!((d.entry(tag).state.as_str(), d.entry(tag).pid), ("down", 0), "{failing}: {tag}");
+        }
+        assert_eq!(d.tell("g", "run"), "ok run", "{failing}: what is told next has its own verdict");
     }
+}
+
+#[test]
+fn or_revert_stops_a_group_that_had_no_level_before_and_changes_nothing_where_nothing_fails() {
+    let d = Daemon::start("g:a:run,:respawn:sh svc a\ng:t:run,:test:test -e good;\n");
+    let tell = || d.isinit(&["tell", "--wait", "--or-revert", "g", "run"]).status;
+    assert_eq!(tell(), 1);
+    assert_eq!((d.group("g").level.as_str(), d.entry("a").state.as_str()), ("0", "down"));
+    d.write("good", "");
+    assert_eq!(tell(), 0);
+    assert_eq!((d.group("g").level.as_str(), d.group("g").state.as_str()), ("run", "run"));
+    assert_eq!(d.entry("a").state, "up");
+}
+
+#[test]
+fn or_revert_does_not_go_back_because_of_a_once() {
+    let stage = Stage::new();
+    let mut gate = Gate::new(&stage);
+    let d =
+        stage.start("g:a:run,:respawn:sh svc a\ng:o:new,:once:false\ng:w:new,:wait:read x < go; exit $x\n");
+    d.tell("g", "run");
+    let told = d.client(&["tell", "--wait", "--or-revert", "g", "new"]).spawn_quiet();
+    d.until_state("o", "failed");
+    gate.pass(0);
+    assert_eq!(told.join().unwrap().status, 0);
+    assert_eq!((d.group("g").level.as_str(), d.entry("a").state.as_str()), ("new", "down"));
 }
 
 #[test]
@@ -486,6 +720,27 @@ fn a_group_that_was_stopped_by_fail_group_runs_its_waits_again_when_it_is_told_t
 }
 
 #[test]
+fn with_fail_group_a_limit_or_a_missing_readiness_stops_the_group_too_and_it_can_be_told_again() {
+    for failing in ["limit=1/60/60:true", "limit=no,ready=3,ready-timeout=0.2:sh svc bad"] {
+        let d = Daemon::start(format!(
+            "g:a:run,:respawn:sh svc a\ng:bad:run,:respawn,fail=group,{failing}\ng:b:two,:respawn:sh svc b\n\
+             h:c:run,:respawn:sh svc c\n",
+        ));
+        d.tell("h", "run");
+        d.until_event("start c");
+        d.ask(":tell g run");
+        d.until("it has failed", |d| d.group("g").state == "fail");
+        for tag in ["a", "bad"] {
+            assert_eq!((d.entry(tag).state.as_str(), d.entry(tag).pid), ("down", 0), "{failing}: {tag}");
+        }
+        assert_eq!((d.count_events("term c"), d.group("h").state.as_str()), (0, "run"), "{failing}");
+        assert_eq!(d.last_line(":reread"), "ok read");
+        assert_eq!(d.entry("a").state, "down", "a re-read does not start what is broken");
+        assert_eq!(d.tell("g", "two"), "ok run", "{failing}");
+    }
+}
+
+#[test]
 fn with_fail_all_everything_is_stopped_and_the_daemon_ends_with_that_status() {
     let d = Daemon::start(
         "g:a:run,:respawn:sh svc a\ng:bad:two,:once,fail=all:exit 5;\nh:c:run,:respawn:sh svc c\n",
@@ -513,6 +768,41 @@ fn when_a_main_entry_ends_everything_is_stopped_and_its_status_is_the_daemons() 
 }
 
 #[test]
+fn the_daemons_status_is_that_of_the_entry_or_128_and_its_signal() {
+    for (entry, status) in [
+        ("once,fail=all:exit 7;", 7),
+        ("wait,fail=all:kill -9 $$", 128 + 9),
+        ("test,fail=all:./nowhere/program", 127),
+        ("respawn,limit=2/60/60,fail=all:exit 8;", 8),
+        ("once,main:true", 0),
+        ("wait,main:kill -TERM $$", 128 + 15),
+        ("respawn,limit=2/60/60,main:exit 9;", 9),
+    ] {
+        let d = Daemon::start(format!("h:a:run,:respawn:sh svc a\ng:bad:run,:{entry}\n"));
+        d.tell("h", "run");
+        d.until_event("start a");
+        d.ask(":tell g run");
+        assert_eq!(d.wait_exit(), status, "{entry}");
+        assert_eq!((d.count_events("term a"), d.descendants()), (1, vec![]), "{entry}");
+    }
+}
+
+#[test]
+fn a_main_entry_that_is_told_to_stop_or_is_respawned_has_not_ended_for_good() {
+    let d = Daemon::start("g:m:run,:respawn,main:sh svc m\ng:a:two,:respawn:sh svc a\n");
+    d.tell("g", "run");
+    d.until_event("start m");
+    common::signal(d.pid_of("m"), Signal::KILL);
+    d.until("it is there again", |d| d.count_events("start m") == 2);
+    assert_eq!(d.tell("g", "two"), "ok run");
+    assert_eq!(d.tell("g", "run"), "ok run");
+    d.until("and again", |d| d.count_events("start m") == 3);
+    assert_eq!(d.last_line(":restart m wait"), "ok");
+    d.until("and again", |d| d.count_events("start m") == 4);
+    assert_eq!((d.tell("g", "0"), d.exit_status()), ("ok stopped".into(), None));
+}
+
+#[test]
 fn a_respawn_over_its_limit_is_held_and_a_tell_gives_it_another_chance() {
     let d = Daemon::start("g:a:run,:respawn,limit=2/60/70:echo start a >> events\n");
     assert_eq!(d.tell("g", "run"), "ok run");
@@ -534,6 +824,22 @@ fn a_delay_is_there_before_each_respawn_and_not_before_the_first_start() {
     assert_eq!(d.count_events("start a"), 1);
 }
 
+#[test]
+fn a_delay_doubles_with_each_crash_up_to_its_most() {
+    let d = Daemon::start(
+        "g:a:run,:respawn,limit=no,delay=0.01..100:true\ng:b:run,:respawn,limit=no,delay=0.01..0.04:true\n",
+    );
+    assert_eq!(d.tell("g", "run"), "ok run");
+    d.until("seven doublings and more", |d| {
+        d.entry("a").due_ms.is_some_and(|due| due > 1_000 && d.entry("a").restarts >= 7)
+    });
+    // Ten doublings would be ten seconds, and as many more of them hours.
+    d.until("it is no more than its most", |d| {
+        assert!(d.entry("b").due_ms.is_none_or(|due| due <= 40), "{:?}", d.entry("b"));
+        d.entry("b").restarts >= 20
+    });
+}
+
 // ---- one entry ----
 
 #[test]
@@ -550,6 +856,51 @@ fn an_entry_that_is_stopped_by_name_stays_down_until_it_is_started_or_its_group_
     assert_eq!(d.tell("g", "run"), "ok run");
     d.until("a is there", |d| d.count_events("start a") == 3);
     assert_eq!(d.pid_of("b"), b);
+}
+
+#[test]
+fn one_entry_is_restarted_and_no_other_feels_it() {
+    let d = services(&["a", "b", "c"]);
+    let pids = ["a", "b", "c"].map(|tag| d.pid_of(tag));
+    assert_eq!(d.isinit(&["restart", "b"]).status, 0);
+    d.until("b has its trap again", |d| d.count_events("start b") == 2);
+    assert_eq!((d.pid_of("a"), d.pid_of("c"), d.count_events("term b")), (pids[0], pids[2], 1));
+    assert!(d.pid_of("b") != pids[1] && !alive(pids[1]));
+    d.ask(":stop b wait");
+    assert_eq!(d.last_line(":restart b wait"), "ok", "it starts what is down, too");
+    d.until("b is there", |d| d.count_events("start b") == 3);
+}
+
+#[test]
+fn an_entry_that_its_groups_level_does_not_have_is_not_started_by_name() {
+    let d = Daemon::start("g:a:run,:respawn:sh svc a\ng:b:two,:respawn:sh svc b\ng:c:run,:off:sh svc c\n");
+    for level in ["run", "0"] {
+        d.tell("g", level);
+        for verb in ["start", "restart"] {
+            for tag in ["b", "c"] {
+                assert_eq!(d.isinit(&[verb, tag]).status, 3, "{verb} {tag} at {level}");
+                assert_eq!((d.entry(tag).state.as_str(), d.entry(tag).pid), ("down", 0));
+            }
+        }
+    }
+    assert_eq!((d.count_events("start b"), d.count_events("start c")), (0, 0));
+}
+
+#[test]
+fn a_wait_that_is_stopped_by_name_holds_back_nothing_any_more() {
+    let stage = Stage::new();
+    let mut gate = Gate::new(&stage);
+    stage.write("slow", SLOW);
+    let d = stage.start("g:w:run,:wait,stop-timeout=25:sh slow w\ng:a:run,:respawn:sh svc a\n");
+    let told = d.client(&["tell", "--wait", "g", "run"]).spawn_quiet();
+    d.until_event("start w");
+    assert_eq!(d.last_line(":stop w"), "ok");
+    d.until_event("term w");
+    assert_eq!((d.entry("a").state.as_str(), d.count_events("start a")), ("down", 0), "it has not ended yet");
+    gate.pass(0);
+    d.until_event("start a");
+    assert_eq!(told.join().unwrap().status, 0);
+    assert_eq!(events(&d), ["start w", "term w", "gone w", "start a"]);
 }
 
 #[test]
@@ -582,20 +933,48 @@ fn a_plan_is_what_the_tell_then_does_and_does_nothing_itself() {
     );
 }
 
+#[test]
+fn each_plan_of_a_walk_through_levels_is_what_the_tell_then_does() {
+    let d = Daemon::start(
+        "g:every::respawn:sh svc every\ng:w:one,three:wait:true\ng:a:one,two:respawn:sh svc a\n\
+         g:t:two,three:test:true\ng:o:one,two:once:sh svc o\ng:b:three,one:respawn:sh svc b\n\
+         g:n:two,:off:true\ng:c:two,:respawn:sh svc c\nh:other::respawn:sh svc other\n",
+    );
+    let mut steps = 0;
+    for level in ["one", "two", "two", "three", "one", "0", "two", "three", "0", "0"] {
+        let plan = d.ask(format!(":plan g {level}"));
+        let planned = |verb: &str| -> Vec<&str> {
+            plan.iter().filter_map(|line| line.strip_prefix(verb)?.split(' ').next()).collect()
+        };
+        let watch = watch(&d);
+        let halts = level == "0";
+        assert_eq!(d.tell("g", level), if halts { "ok stopped" } else { "ok run" });
+        let changes = watched(watch, if halts { "what=halted" } else { "what=run" });
+        assert_eq!(tags(&changes, "stopping"), planned("stop "), "{level}: {plan:?}");
+        assert_eq!(tags(&changes, "started"), planned("start "), "{level}: {plan:?}");
+        for line in plan.iter().filter_map(|line| line.strip_prefix("keep ")) {
+            let (tag, pid) = line.split_once(" pid=").unwrap();
+            assert_eq!(d.entry(tag).pid.to_string(), pid, "{level}: {tag} is not kept");
+        }
+        let started = planned("start ").into_iter().filter(|tag| d.entry(tag).pid != 0).count();
+        let kept = planned("keep ").len();
+        assert_eq!(d.group("g").up, (kept + started) as u64, "{level}: {plan:?}");
+        steps += planned("stop ").len() + planned("start ").len() + kept;
+    }
+    assert!(steps > 30, "{steps} steps");
+}
+
 // ---- stopping ----
 
 #[test]
 fn a_stop_is_accepted_in_every_state() {
     let stage = Stage::new();
     let mut gate = Gate::new(&stage);
-    stage.write(
-        "deaf",
-        "sleep 100000 & trap 'read x < go; exit 0' TERM\necho start deaf >> events\nwhile :; do wait; done\n",
-    );
+    stage.write("slow", SLOW);
     let d = stage.start(
         "starting:s:run,:respawn,ready=3:sh svc s\nbackoff:b:run,:respawn,delay=100:true\n\
          held:h:run,:respawn,limit=1/60/60:true\nwaiting:w:run,:wait:sleep 1000\nwaiting:below:run,:once:true\n\
-         stopping:p:run,:respawn,stop-timeout=25:sh deaf\nfailed:f:run,:once:false\ndone:d:run,:once:true\n",
+         stopping:p:run,:respawn,stop-timeout=25:sh slow p\nfailed:f:run,:once:false\ndone:d:run,:once:true\n",
     );
     let states = [
         ("s", "starting"),
@@ -611,7 +990,7 @@ fn a_stop_is_accepted_in_every_state() {
     }
     states.iter().for_each(|(tag, state)| drop(d.until_state(tag, state)));
     d.until_event("start s");
-    d.until_event("start deaf");
+    d.until_event("start p");
     assert_eq!(d.last_line(":tell stopping 0"), "ok accepted");
     d.until_state("p", "stopping");
     for group in ["starting", "backoff", "held", "waiting", "failed", "done"] {
@@ -642,8 +1021,11 @@ fn whoever_says_it_everything_is_stopped_gracefully_and_the_daemon_ends_with_0()
     ];
     for (way, say) in ways {
         let d = services(&["a", "b", "c"]);
+        let watch = watch(&d);
         say(&d);
         assert_eq!(d.wait_exit(), 0, "{way}");
+        let changes = watched(watch, "nothing");
+        assert_eq!(tags(&changes, "stopping"), ["c", "b", "a"], "{way}: {changes:?}");
         let mut gone: Vec<String> =
             events(&d).into_iter().filter(|event| event.starts_with("term")).collect();
         gone.sort();

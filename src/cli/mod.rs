@@ -125,6 +125,7 @@ fn run(common: &Common, words: &[&str]) -> i32 {
         [verb, ..] if verbs::LATER.contains(verb) => return not_yet(verb),
         [verb, rest @ ..] if verbs::NAMES.contains(verb) => return run_verb(common, verb, rest),
         ["--", names @ ..] if names.len() < 3 => classic(common, names),
+        [option @ ("-d" | "-k"), ..] => return usage(&format!("nothing stands behind {option}"), ""),
         [option, ..] if option.starts_with('-') => {
             return usage(&format!("there is no option {option}"), "");
         }
