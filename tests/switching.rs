@@ -474,6 +474,16 @@ fn an_entry_that_is_taken_out_while_it_runs_is_asked_to_go_and_not_killed() {
 }
 
 #[test]
+fn entries_that_are_taken_out_together_are_stopped_last_first() {
+    let d = services(&["a", "b", "c", "d"]);
+    let watch = watch(&d);
+    d.write_table("g:a:run,:respawn:sh svc a\n");
+    assert_eq!(d.tell("g", "run"), "ok run");
+    let changes = watched(watch, "what=run");
+    assert_eq!(tags(&changes, "stopping"), ["d", "c", "b"], "{changes:?}");
+}
+
+#[test]
 fn a_tag_that_is_renamed_is_stopped_under_its_old_name_and_started_under_the_new() {
     let d = services(&["old", "b"]);
     d.write_table("g:new:run,:respawn:sh svc new\ng:b:run,:respawn:sh svc b\n");
@@ -735,7 +745,11 @@ fn with_fail_group_a_limit_or_a_missing_readiness_stops_the_group_too_and_it_can
         }
         assert_eq!((d.count_events("term c"), d.group("h").state.as_str()), (0, "run"), "{failing}");
         assert_eq!(d.last_line(":reread"), "ok read");
-        assert_eq!(d.entry("a").state, "down", "a re-read does not start what is broken");
+        assert_eq!(
+            (d.entry("a").state.as_str(), d.group("g").state.as_str()),
+            ("down", "fail"),
+            "a re-read does not start what is broken"
+        );
         assert_eq!(d.tell("g", "two"), "ok run", "{failing}");
     }
 }

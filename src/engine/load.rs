@@ -191,9 +191,9 @@ impl Engine<'_> {
         }
     }
 
-    /// What the new table has no wish for is to go. The rest keeps the goal that it had.
+    /// What the new table has no wish for is to go, last first. The rest keeps the goal that it had.
     fn settle_goals(&mut self) {
-        for row in 0..self.head.rows_used {
+        for row in (0..self.head.rows_used).rev() {
             let wished = self.entry(row).is_some_and(|entry| startable(entry.action()));
             if !wished && !self.rows[row as usize].is_vacant() {
                 self.set_goal(row, Goal::Down);
