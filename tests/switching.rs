@@ -914,6 +914,7 @@ fn a_wait_that_is_stopped_by_name_holds_back_nothing_any_more() {
     gate.pass(0);
     d.until_event("start a");
     assert_eq!(told.join().unwrap().status, 0);
+    assert_eq!(d.tell("g", "run"), "ok run", "it has had its turn");
     assert_eq!(events(&d), ["start w", "term w", "gone w", "start a"]);
 }
 
