@@ -979,6 +979,20 @@ fn each_plan_of_a_walk_through_levels_is_what_the_tell_then_does() {
     assert!(steps > 30, "{steps} steps");
 }
 
+#[test]
+fn a_plan_by_a_table_that_has_changed_does_nothing_either() {
+    let d = services(&["a", "b"]);
+    let (a, b) = (d.pid_of("a"), d.pid_of("b"));
+    d.write_table("g:a:run,:respawn:sh svc a\ng:c:run,:respawn:sh svc c\n");
+    let plan = [format!("stop b pid={b}"), format!("keep a pid={a}"), "start c".into(), "ok".into()];
+    assert_eq!(d.ask(":plan g run"), plan);
+    assert_eq!(d.ask(":plan g run"), plan);
+    assert_eq!((d.pid_of("a"), d.pid_of("b"), d.count_events("term b")), (a, b, 0));
+    assert_eq!(d.tell("g", "run"), "ok run");
+    d.until_event("start c");
+    assert_eq!((d.pid_of("a"), d.count_events("term b")), (a, 1));
+}
+
 // ---- stopping ----
 
 #[test]

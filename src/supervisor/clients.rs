@@ -28,10 +28,14 @@ pub enum Talk {
         /// The step that is next.
         step: usize,
     },
-    /// It gets text, each line after `say `, and then the last line. What is wrong with a table, for example.
+    /// It gets text, and then the last line. What is wrong with a table, for example.
     Saying {
         /// The text.
         text: Vec<u8>,
+        /// What stands before each of its lines.
+        before: &'static str,
+        /// The last line.
+        end: &'static str,
         /// How much of it has been said.
         said: usize,
     },

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::answers::{AnswerLine, StatusAt, change_line, plan_line, status_line, waiting_line};
+use super::answers::{AnswerLine, StatusAt, change_line, plan_line, status_line, step_line, waiting_line};
 use super::clients::{Client, Talk};
 use super::line::Line;
 use super::messages::{last_words, say, say_bad_table};
@@ -10,7 +10,7 @@ use super::{Reread, Supervisor};
 use crate::engine::child::ChildState;
 use crate::engine::rows::{GroupFlags, Verdict};
 use crate::engine::{Engine, Ms, Outcome, Refusal, Tell};
-use crate::isinittab::Signal;
+use crate::isinittab::{Signal, Table};
 use crate::sys;
 use crate::wire::{Request, parse};
 
@@ -131,14 +131,14 @@ impl Supervisor<'_> {
     /// Who asked in the classic form gets no answer: why nothing came of it stands among the daemon's messages.
     fn say_refused(&self, refusal: Refusal, group: &[u8], level: &[u8]) {
         let mut line = AnswerLine::new();
-        refusal_words(&mut line, &self.engine, refusal, group, level);
+        refusal_words(&mut line, self.engine.table(), refusal, group, level);
         let words = line.bytes().get(b"err 3 ".len()..).unwrap_or(&[]).trim_ascii_end();
         say(&[b"a tell of ", group, b" ", level, b" was not taken: ", words]);
     }
 
     fn refuse(&mut self, place: usize, refusal: Refusal, group: &[u8], level: &[u8]) {
         let mut line = AnswerLine::new();
-        refusal_words(&mut line, &self.engine, refusal, group, level);
+        refusal_words(&mut line, self.engine.table(), refusal, group, level);
         self.answer(place, |answer| {
             answer.text(line.bytes());
         });
@@ -146,7 +146,8 @@ impl Supervisor<'_> {
 
     fn refuse_table(&mut self, place: usize, text: Vec<u8>, answered: bool) {
         if answered {
-            self.talk(place, Talk::Saying { text, said: 0 });
+            let end = "err 4 the table has errors; the one in force is kept, and nothing was switched";
+            self.talk(place, Talk::Saying { text, before: "say ", end, said: 0 });
         } else {
             say_bad_table(&text);
         }
@@ -191,8 +192,8 @@ impl Supervisor<'_> {
     }
 
     fn plan(&mut self, place: usize, group: &[u8], level: &[u8]) {
-        if let Reread::Bad(text) = self.reread_if_changed() {
-            return self.refuse_table(place, text, true);
+        if self.engine.table().changed_on_disk() || self.table_bad {
+            return self.plan_by_disk(place, group, level);
         }
         let slot = self.engine.find_group(group);
         let number = self.engine.table().find_group(group);
@@ -203,6 +204,27 @@ impl Supervisor<'_> {
             (Some(_), _) => self.refuse(place, Refusal::NoLevel, group, level),
             (None, _) => self.refuse(place, Refusal::NoGroup, group, level),
         }
+    }
+
+    /// By the table that a tell would take now. It is not taken: that would stop what is gone from it.
+    fn plan_by_disk(&mut self, place: usize, group: &[u8], level: &[u8]) {
+        let table = match Table::load(&self.table_path) {
+            Ok(loaded) => loaded.table,
+            Err(report) => return self.refuse_table(place, report.to_string().into_bytes(), true),
+        };
+        let refusal = match table.find_group(group) {
+            None => Some(Refusal::NoGroup),
+            Some(number) if table.has_level(number, level) => None,
+            Some(_) => Some(Refusal::NoLevel),
+        };
+        if let Some(refusal) = refusal {
+            return self.answer(place, |answer| refusal_words(answer, &table, refusal, group, level));
+        }
+        let mut text = Vec::new();
+        self.engine.plan_by(&table, group, level, |step, tag, pid| {
+            text.extend_from_slice(step_line(step, tag, pid).bytes());
+        });
+        self.talk(place, Talk::Saying { text, before: "", end: "ok", said: 0 });
     }
 
     fn entry(&mut self, place: usize, tag: &[u8], row: Result<u32, Refusal>, wait: bool, up: bool) {
@@ -306,7 +328,7 @@ fn next_line(talk: &mut Talk, engine: &Engine, now: Ms) -> Next {
         Talk::Asking | Talk::End | Talk::Closing => Next::Later,
         Talk::Status(at) => status_line(engine, at, now).map_or_else(|| last("ok"), Next::Line),
         Talk::Plan { slot, level, step } => next_step(engine, *slot, level, step),
-        Talk::Saying { text, said } => next_said(text, said),
+        Talk::Saying { text, before, end, said } => next_said(text, before, end, said),
         Talk::Switch { ticket, progress, told } => match engine.outcome(*ticket) {
             Outcome::Under if *progress => next_waiting(engine, ticket.slot, told, now),
             Outcome::Under => Next::Later,
@@ -329,17 +351,17 @@ fn next_step(engine: &Engine, slot: u32, level: &[u8], step: &mut usize) -> Next
     last("ok")
 }
 
-fn next_said(text: &[u8], said: &mut usize) -> Next {
+fn next_said(text: &[u8], before: &str, end: &str, said: &mut usize) -> Next {
     let rest = text.get(*said..).unwrap_or(&[]);
     if rest.is_empty() {
-        return last("err 4 the table has errors; the one in force is kept, and nothing was switched");
+        return last(end);
     }
     let length = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
     *said = said.saturating_add(length).saturating_add(1);
     let mut line = AnswerLine::new();
     // A line of the table can be longer than a line of an answer: it is cut off, and still ends.
     let shown = rest.get(..length.min(LINE_MAX_BYTES.saturating_sub(8))).unwrap_or(&[]);
-    line.text("say ").text(shown).text("\n");
+    line.text(before).text(shown).text("\n");
     Next::Line(line)
 }
 
@@ -420,8 +442,7 @@ fn next_change(engine: &Engine, next: &mut u64) -> Next {
     Next::Line(change_line(engine, change, sys::clock::wall_ms().saturating_sub(ago)))
 }
 
-fn refusal_words(line: &mut AnswerLine, engine: &Engine, refusal: Refusal, name: &[u8], level: &[u8]) {
-    let table = engine.table();
+fn refusal_words(line: &mut AnswerLine, table: &Table, refusal: Refusal, name: &[u8], level: &[u8]) {
     let near = |line: &mut AnswerLine, near: Option<&[u8]>| {
         if let Some(near) = near {
             line.text("; did you mean ").text(near).text("?");
