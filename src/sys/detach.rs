@@ -181,6 +181,7 @@ fn worth_keeping(fd: BorrowedFd<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::process::{own_pid, session_of};
     use crate::sys::testing::{Scratch, in_child, terminal_pair};
 
     /// Runs `daemon` in the background of a forked child; what the caller hears of it.
@@ -200,11 +201,12 @@ mod tests {
 
     #[test]
     fn the_daemon_has_another_session_and_does_not_lead_it() {
-        let here = rustix::process::getsid(None).unwrap();
+        // What runs us may be outside of our PID namespace, as in a container: then our own session has no number.
+        let here = session_of(own_pid());
         let daemon = |pipe: WriteEnd| {
-            let (session, me) = (rustix::process::getsid(None).unwrap(), rustix::process::getpid());
+            let (session, me) = (session_of(own_pid()), own_pid());
             let cwd = std::env::current_dir().unwrap();
-            pipe.tell(format!("{} {} {}", session != here, session != me, cwd.display()).as_bytes());
+            pipe.tell(format!("{} {} {}", session != here, session != Some(me), cwd.display()).as_bytes());
         };
         let cwd = std::env::current_dir().unwrap();
         background(|| (), daemon, &Answer::Message(format!("true true {}", cwd.display()).into_bytes()));

@@ -52,11 +52,13 @@ pub fn descriptor_limit() -> usize {
     limit.current.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX))
 }
 
-/// The leader of a process's session (getsid(2)); `None` if it has gone.
+/// The leader of a process's session (getsid(2)); `None` if the process has gone, and where the leader is
+/// outside of our PID namespace. For the latter the kernel says 0, which rustix takes for impossible.
 pub fn session_of(pid: u32) -> Option<u32> {
-    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)?;
-    let leader = rustix::process::getsid(Some(pid)).ok()?;
-    u32::try_from(leader.as_raw_nonzero().get()).ok()
+    let pid = Word::from(i32::try_from(pid).ok()?);
+    // SAFETY: getsid takes one integer.
+    let leader = unsafe { syscall(libc::SYS_getsid, [pid, 0, 0, 0, 0, 0]) }.ok()?;
+    u32::try_from(leader).ok().filter(|&leader| leader != 0)
 }
 
 #[cfg(test)]
@@ -69,6 +71,15 @@ mod tests {
     fn the_parent_is_the_one_that_the_standard_library_sees() {
         assert_eq!(parent_pid(), Some(parent_id()).filter(|&pid| pid != 0));
         assert!(!is_pid1());
+    }
+
+    #[test]
+    fn a_session_is_known_by_its_leader() {
+        let status = in_child(|| {
+            rustix::process::setsid().unwrap();
+            i32::from(session_of(own_pid()) != Some(own_pid()))
+        });
+        assert_eq!((status, session_of(0), session_of(u32::MAX)), (0, session_of(own_pid()), None));
     }
 
     #[test]
