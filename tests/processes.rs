@@ -233,7 +233,10 @@ fn what_ends_while_the_daemon_does_not_run_is_reaped_when_it_runs_again() {
 /// The PID of an entry, when it has become this program.
 fn became(d: &Daemon, tag: &str, program: &str) -> u32 {
     let pid = d.pid_of(tag);
-    d.until(&format!("{tag} has become {program}"), |_| status_line(pid, "Name").as_deref() == Some(program));
+    // The kernel gives it its new name before /proc has its new arguments and, last, its environment.
+    d.until(&format!("{tag} has become {program}"), |_| {
+        status_line(pid, "Name").as_deref() == Some(program) && !environment(pid).is_empty()
+    });
     pid
 }
 
