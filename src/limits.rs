@@ -40,6 +40,10 @@ pub const DIAGNOSTICS_MAX: usize = 200;
 /// Milliseconds from the stop signal to SIGKILL, where neither entry nor table says otherwise.
 pub const STOP_TIMEOUT_MS: u32 = 5_000;
 
+/// Milliseconds that a `shutdown` entry may take where it does not say otherwise: Debian's rc stops every service of
+/// the machine in one of them, a large database among them; and a machine that was told to go down has to.
+pub const SHUTDOWN_ENTRY_MS: u64 = 300_000;
+
 /// IS::Init's respawn limit: starts, the window in milliseconds, and the rest in milliseconds.
 pub const LIMIT_STARTS: u16 = 5;
 /// See [`LIMIT_STARTS`].

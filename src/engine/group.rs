@@ -17,8 +17,8 @@ use smallvec::SmallVec;
 
 use super::child::{ChildState, Goal};
 use super::rows::{Flags, GroupFlags, Phase, Verdict, What};
-use super::{Engine, Ms, startable};
-use crate::isinittab::Action;
+use super::{Engine, Ms};
+use crate::isinittab::Occasion;
 use crate::limits::WORD_MAX_BYTES;
 
 /// A level, copied out of the row or the table that is about to change.
@@ -71,8 +71,11 @@ impl Engine<'_> {
         if !known && !how.force && level != b"0" {
             return Err(Refusal::NoLevel);
         }
-        if self.down.is_some() {
+        if self.is_going_down() {
             return Err(Refusal::GoingDown);
+        }
+        if number.is_some_and(|number| self.table.is_on_demand(number, level)) {
+            return self.demand(slot, level, now);
         }
         let record = &mut self.groups[slot as usize];
         record.switch = record.switch.wrapping_add(1);
@@ -82,23 +85,45 @@ impl Engine<'_> {
         Ok(Ticket { slot, switch: self.groups[slot as usize].switch })
     }
 
+    /// Starts the `ondemand` entries of a level, and leaves the group where it is. It has to be somewhere.
+    fn demand(&mut self, slot: u32, level: &[u8], now: Ms) -> Result<Ticket, Refusal> {
+        if !serves_demands(self.groups[slot as usize].level()) {
+            return Err(Refusal::NoPlace);
+        }
+        for n in 0..self.members(slot).len() {
+            let row = self.members(slot)[n];
+            let is_meant = self.entry(row).is_some_and(|entry| {
+                entry.action().occasion() == Occasion::Demand && entry.levels().names(level)
+            });
+            if is_meant {
+                self.rearm(row, now);
+                self.rows[row as usize].put(Flags::CALLED, true);
+                self.set_goal(row, Goal::Up);
+            }
+        }
+        Ok(Ticket { slot, switch: self.groups[slot as usize].switch })
+    }
+
     /// Starts in every group what is missing at the level that it is at: after a re-read that was asked for.
     pub fn refresh(&mut self, now: Ms) {
         for slot in 0..self.head.groups_used {
             let record = &self.groups[slot as usize];
             let settled = matches!(record.phase(), Phase::Settled(Verdict::Run | Verdict::Fail));
-            if settled && !record.is(GroupFlags::BROKEN) && self.down.is_none() {
+            if settled && !record.is(GroupFlags::BROKEN) && !self.is_going_down() {
                 self.retry_members(slot, now);
                 self.enter(slot, now);
             }
         }
     }
 
-    /// Tells each group that has an `initdefault` its level: when the daemon begins.
-    pub fn enter_defaults(&mut self, now: Ms) {
+    /// Tells each group that has an `initdefault` its level, unless it was told another meanwhile, or has failed.
+    pub(super) fn enter_defaults(&mut self, now: Ms) {
         for number in 0..self.table.groups() as u32 {
             let slot = self.group_order[number as usize];
             let Some(group) = self.table.group(number) else { continue };
+            if self.groups[slot as usize].is(GroupFlags::TOLD | GroupFlags::BROKEN) {
+                continue;
+            }
             if let Some(level) = group.initdefault {
                 let level = LevelCopy::from_slice(level);
                 self.switch(slot, &level, now);
@@ -114,6 +139,7 @@ impl Engine<'_> {
         record.put(Flags::RESTART, false);
         self.set_goal(row, Goal::Down);
         self.groups_due.push(self.rows[row as usize].group);
+        self.course_due = true;
         Ok(row)
     }
 
@@ -145,6 +171,11 @@ impl Engine<'_> {
     /// Has a switch that is under way come as far as this row? What is below waits for its turn: also what is
     /// started by name, and what had a place in the level before and ends just now.
     pub(super) fn had_turn(&self, row: u32) -> bool {
+        match self.occasion(row) {
+            Occasion::Level | Occasion::Never => {}
+            Occasion::Demand => return true,
+            _ => return self.rows[row as usize].is(Flags::RAN) || self.rows[row as usize].goal() == Goal::Up,
+        }
         let slot = self.rows[row as usize].group;
         let place = |row: u32| self.entry(row).map(|entry| entry.index());
         match self.groups[slot as usize].phase() {
@@ -156,7 +187,7 @@ impl Engine<'_> {
 
     fn check_place(&self, row: u32) -> Result<(), Refusal> {
         match () {
-            () if self.down.is_some() => Err(Refusal::GoingDown),
+            () if self.is_going_down() => Err(Refusal::GoingDown),
             () if !self.has_place(row) => Err(Refusal::NoPlace),
             () => Ok(()),
         }
@@ -164,6 +195,8 @@ impl Engine<'_> {
 
     /// Forgets what a row has done, so that it can be started at once.
     fn rearm(&mut self, row: u32, now: Ms) {
+        // What waits for its turn may have it now.
+        self.course_due = true;
         let record = &mut self.rows[row as usize];
         record.put(Flags::MANUAL | Flags::RELEASED | Flags::TEST_FAILED, false);
         record.starts = 0;
@@ -186,23 +219,29 @@ impl Engine<'_> {
         }
     }
 
-    /// Has this row's entry a place in the level that its group was told?
+    /// Has this row's entry a place in the level that its group was told, or in the course of the whole?
     pub(super) fn has_place(&self, row: u32) -> bool {
+        if self.occasion(row).is_of_the_whole() {
+            return self.is_called(row);
+        }
         let record = &self.rows[row as usize];
         let group = &self.groups[record.group as usize];
-        self.down.is_none() && !group.is(GroupFlags::BROKEN) && self.would_have_place(row, group.level())
+        !self.is_going_down() && !group.is(GroupFlags::BROKEN) && self.would_have_place(row, group.level())
     }
 
     /// Would it have one in that level?
     pub(super) fn would_have_place(&self, row: u32, level: &[u8]) -> bool {
-        let told = !level.is_empty() && level != b"0";
-        told && self.entry(row).is_some_and(|entry| startable(entry.action()) && entry.levels().has(level))
+        let Some(entry) = self.entry(row) else { return false };
+        match entry.action().occasion() {
+            Occasion::Level => !level.is_empty() && entry.levels().has(level),
+            Occasion::Demand => serves_demands(level) && self.rows[row as usize].is(Flags::CALLED),
+            _ => false,
+        }
     }
 
     pub(super) fn switch(&mut self, slot: u32, level: &[u8], now: Ms) {
         let record = &mut self.groups[slot as usize];
-        // A group that was stopped by fail=group has left its level, whichever it was.
-        let entered = record.level() != level || record.is(GroupFlags::BROKEN);
+        let entered = record.would_enter(level);
         record.set_level(level);
         record.put(GroupFlags::TOLD, true);
         record.put(GroupFlags::BROKEN, false);
@@ -218,9 +257,10 @@ impl Engine<'_> {
         for n in 0..self.members(slot).len() {
             let row = self.members(slot)[n];
             let record = &mut self.rows[row as usize];
-            if record.is_vacant() {
+            if record.is_vacant() || self.occasion(row).is_of_the_whole() {
                 continue;
             }
+            let record = &mut self.rows[row as usize];
             // What repeats and is between two lives goes on with them, and its limit goes on counting.
             let goes_on = record.goal() == Goal::Up && record.state().is_active();
             if !goes_on && record.state().pid().is_none() {
@@ -238,6 +278,10 @@ impl Engine<'_> {
     fn retry_members(&mut self, slot: u32, now: Ms) {
         for n in 0..self.members(slot).len() {
             let row = self.members(slot)[n];
+            // What an occasion of the whole has called is none of a level's business.
+            if self.occasion(row).is_of_the_whole() {
+                continue;
+            }
             let repeats = self.entry(row).is_some_and(|entry| entry.action().repeats());
             let record = &mut self.rows[row as usize];
             record.put(Flags::MANUAL, false);
@@ -261,7 +305,7 @@ impl Engine<'_> {
             if !self.has_place(row) && !self.rows[row as usize].is_vacant() {
                 self.set_goal(row, Goal::Down);
                 let record = &mut self.rows[row as usize];
-                record.put(Flags::RAN | Flags::RELEASED | Flags::RESTART, false);
+                record.put(Flags::RAN | Flags::RELEASED | Flags::RESTART | Flags::CALLED, false);
             }
         }
     }
@@ -280,11 +324,14 @@ impl Engine<'_> {
 
     /// Goes on with a switch, as far as it can go now.
     pub(super) fn advance(&mut self, slot: u32, now: Ms) {
+        if !self.has_booted() {
+            return;
+        }
         let record = &self.groups[slot as usize];
         match record.phase() {
             Phase::Leaving if self.rosters[slot as usize].leaving > 0 => {}
             Phase::Leaving if record.is(GroupFlags::BROKEN) => self.settle(slot, Verdict::Fail, now),
-            Phase::Leaving if record.level() == b"0" || self.down.is_some() => {
+            Phase::Leaving if record.level() == b"0" || self.is_going_down() => {
                 self.settle(slot, Verdict::Stopped, now);
             }
             Phase::Leaving => self.enter(slot, now),
@@ -302,7 +349,7 @@ impl Engine<'_> {
         loop {
             let cursor = self.rosters[slot as usize].cursor;
             let Some(&row) = self.members(slot).get(cursor as usize) else { return true };
-            if self.has_place(row) {
+            if self.occasion(row) == Occasion::Level && self.has_place(row) {
                 self.take_turn(row);
                 self.rows_due.push(row);
                 if self.holds(row) {
@@ -313,7 +360,7 @@ impl Engine<'_> {
         }
     }
 
-    fn take_turn(&mut self, row: u32) {
+    pub(super) fn take_turn(&mut self, row: u32) {
         let record = &self.rows[row as usize];
         let repeats = self.entry(row).is_some_and(|entry| entry.action().repeats());
         if matches!(record.state(), ChildState::Stuck { .. }) && !repeats {
@@ -338,7 +385,7 @@ impl Engine<'_> {
         if record.is(Flags::RELEASED) {
             return false;
         }
-        let to_its_end = matches!(entry.action(), Action::Wait | Action::Test);
+        let to_its_end = entry.action().is_waited_for();
         if record.goal() == Goal::Down {
             // Stopped by name, or gone from the table and back: it has not ended before its process has.
             return to_its_end && record.state().is_active();
@@ -443,6 +490,11 @@ impl Engine<'_> {
             Phase::Settled(Verdict::Fail) => "fail",
         }
     }
+}
+
+/// May `ondemand` entries run while their group is at this level? Not when it is stopped, nor in single user mode.
+pub(super) fn serves_demands(level: &[u8]) -> bool {
+    !matches!(level, b"" | b"0" | b"S" | b"s")
 }
 
 /// What became of a switch.

@@ -6,8 +6,8 @@
 use super::agenda::{Deadlines, Members, Pids, Queue};
 use super::child::{self, Goal};
 use super::rows::{Flags, GroupRow, NONE, Row};
-use super::{Engine, Ms, Roster, Writers, startable};
-use crate::isinittab::{Action, Entry, Table};
+use super::{Engine, Ms, Roster, Writers};
+use crate::isinittab::{Action, Entry, Occasion, Table};
 
 /// Why a table cannot be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +131,8 @@ impl Engine<'_> {
         self.group_order = group_order(slots, self.groups, groups);
         self.index_members(rows, groups);
         self.index_logs(rows);
+        let of_the_whole = |row: &u32| *row != NONE && self.occasion(*row).is_of_the_whole();
+        self.of_the_whole = self.row_of.iter().copied().filter(of_the_whole).collect();
         self.pids = Pids::new(rows);
         self.deadlines = Deadlines::new(rows);
         self.rows_due = Queue::new(rows);
@@ -147,6 +149,8 @@ impl Engine<'_> {
             self.sweeping.set(row, state.is_sweeping());
         }
         (0..groups as u32).for_each(|slot| self.groups_due.push(slot));
+        // What others of the whole waited for may be gone.
+        self.course_due = true;
     }
 
     /// The rows of each group: its entries in file order, then those whose entry is gone.
@@ -194,7 +198,7 @@ impl Engine<'_> {
     /// What the new table has no wish for is to go, last first. The rest keeps the goal that it had.
     fn settle_goals(&mut self) {
         for row in (0..self.head.rows_used).rev() {
-            let wished = self.entry(row).is_some_and(|entry| startable(entry.action()));
+            let wished = self.occasion(row) != Occasion::Never;
             if !wished && !self.rows[row as usize].is_vacant() {
                 self.set_goal(row, Goal::Down);
                 self.rows[row as usize].put(Flags::RESTART, false);

@@ -16,7 +16,7 @@
 
 pub mod agenda;
 pub mod child;
-mod down;
+mod course;
 mod group;
 mod load;
 pub mod plan;
@@ -26,11 +26,13 @@ mod sim;
 
 use agenda::{Deadlines, Members, Pids, Queue};
 use child::{Act, Case, ChildEvent, ChildState, Ending, Failure, Goal};
+use course::Course;
+pub use course::Farewell;
 pub use group::{Outcome, Refusal, Tell, Ticket};
 pub use load::LoadError;
 use rows::{Flags, GroupRow, Head, Last, NONE, Row, What};
 
-use crate::isinittab::{Action, Entry, Fail, Options, Table};
+use crate::isinittab::{Entry, Fail, Occasion, Options, Table};
 
 /// Milliseconds of the monotonic clock.
 pub type Ms = u64;
@@ -179,8 +181,10 @@ pub struct Engine<'m> {
     sweeping: Members,
     orphan: bool,
     active: u32,
-    down: Option<u8>,
-    gone: bool,
+    course: Course,
+    course_due: bool,
+    boots: bool,
+    of_the_whole: Vec<u32>,
 }
 
 impl<'m> Engine<'m> {
@@ -204,8 +208,10 @@ impl<'m> Engine<'m> {
             sweeping: Members::new(0),
             orphan: false,
             active: 0,
-            down: None,
-            gone: false,
+            course: Course::Running,
+            course_due: false,
+            boots: false,
+            of_the_whole: Vec::new(),
         }
     }
 
@@ -234,7 +240,7 @@ impl<'m> Engine<'m> {
                 }
             } else if let Some(slot) = self.groups_due.pop() {
                 self.advance(slot, now);
-            } else {
+            } else if !self.advance_course(now) {
                 return self.farewell();
             }
         }
@@ -242,10 +248,13 @@ impl<'m> Engine<'m> {
 
     /// When there is something to do though nothing happens; `None`: never.
     pub fn deadline(&self) -> Option<Ms> {
-        self.deadlines.first().map(|(at, _)| at)
+        let row = self.deadlines.first().map_or(NEVER, |(at, _)| at);
+        let first = row.min(self.course_deadline());
+        (first != NEVER).then_some(first)
     }
 
     fn mark_due(&mut self, now: Ms) {
+        self.stop_overdue(now);
         while let Some((at, row)) = self.deadlines.first() {
             if at > now {
                 break;
@@ -486,14 +495,14 @@ impl<'m> Engine<'m> {
         let slot = self.rows[row as usize].group;
         let reach = self.entry(row).map_or(Fail::Entry, |entry| entry.options().fail);
         // All or nothing is about what the switch waits for, and about what would stop the group.
-        let waited_for = self.entry(row).is_some_and(|entry| {
-            matches!(entry.action(), Action::Wait | Action::Test) || entry.options().ready.is_some()
-        });
+        let waited_for = self
+            .entry(row)
+            .is_some_and(|entry| entry.action().is_waited_for() || entry.options().ready.is_some());
         let goes_back = (waited_for || reach == Fail::Group) && self.goes_back(slot, now);
         match reach {
             Fail::Group if !goes_back => self.break_group(slot, now),
             Fail::Entry | Fail::Group => {}
-            Fail::All => self.go_down(self.last_status(row), now),
+            Fail::All => self.end_all(self.last_status(row), now),
         }
     }
 
@@ -521,6 +530,7 @@ impl<'m> Engine<'m> {
         self.sweeping.set(row, state.is_sweeping());
         self.rows_due.push(row);
         self.groups_due.push(group);
+        self.course_due = true;
         self.wake_reader(row);
     }
 
@@ -621,6 +631,11 @@ impl Engine<'_> {
         self.table.entry(self.row(row)?.entry)
     }
 
+    /// What starts the entry of a row.
+    pub fn occasion(&self, row: u32) -> Occasion {
+        self.entry(row).map_or(Occasion::Never, |entry| entry.action().occasion())
+    }
+
     /// The row of a tag.
     pub fn find_row(&self, tag: &[u8]) -> Option<u32> {
         let row = *self.row_of.get(self.table.find_tag(tag)? as usize)?;
@@ -674,27 +689,5 @@ impl Engine<'_> {
     /// The transitions and their count.
     pub fn head(&self) -> &Head {
         self.head
-    }
-}
-
-/// Is this an action that a switch starts?
-fn startable(action: Action) -> bool {
-    match action {
-        Action::Respawn | Action::Wait | Action::Once | Action::Test => true,
-        Action::Off
-        | Action::Ondemand
-        | Action::Initdefault
-        | Action::Sysinit
-        | Action::Boot
-        | Action::Bootwait
-        | Action::Powerwait
-        | Action::Powerfail
-        | Action::Powerokwait
-        | Action::Powerfailnow
-        | Action::Ctrlaltdel
-        | Action::Kbrequest
-        | Action::Askfirst
-        | Action::Shutdown
-        | Action::Restart => false,
     }
 }

@@ -145,6 +145,8 @@ impl Flags {
     pub(super) const GOAL_UP: u16 = 256;
     /// It is being stopped because it was not ready in time.
     pub(super) const LATE: u16 = 512;
+    /// What starts it is not the level of its group: an occasion has called it, or a tell of an on-demand level.
+    pub(super) const CALLED: u16 = 1024;
 }
 
 /// Facts about a group, as bits of [`GroupRow::flags`].
@@ -232,6 +234,8 @@ pub enum What {
     Wanting,
     /// Its terminal does not exist on this machine; skipped.
     Skipped,
+    /// A `shutdown` entry takes too long; it is stopped.
+    Overdue,
     /// The group begins to switch to another level.
     Switch,
     /// The group has arrived: `run`.
@@ -245,7 +249,7 @@ pub enum What {
 }
 
 impl What {
-    const ALL: [What; 16] = [
+    const ALL: [What; 17] = [
         What::Started,
         What::Ready,
         What::Ended,
@@ -257,6 +261,7 @@ impl What {
         What::Stuck,
         What::Wanting,
         What::Skipped,
+        What::Overdue,
         What::Switch,
         What::Run,
         What::Fail,
@@ -278,6 +283,7 @@ impl What {
             What::Stuck => "stuck",
             What::Wanting => "wanting",
             What::Skipped => "skipped",
+            What::Overdue => "overdue",
             What::Switch => "switch",
             What::Run => "run",
             What::Fail => "fail",
@@ -508,6 +514,11 @@ impl GroupRow {
     /// The level that it was told last; empty if it never was.
     pub fn level(&self) -> &[u8] {
         self.level.get()
+    }
+
+    /// Would a tell of this level enter it? What was stopped by fail=group has left its level, whichever it was.
+    pub(super) fn would_enter(&self, level: &[u8]) -> bool {
+        self.level() != level || self.is(GroupFlags::BROKEN)
     }
 
     /// The level before that one.

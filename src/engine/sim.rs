@@ -12,11 +12,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::child::{ChildState, Ending, Goal};
 use super::rows::{Flags, GroupFlags, GroupRow, Head, Last, NONE, Phase, Row, Verdict};
-use super::{Effect, Engine, Event, Memory, Ms, Outcome, Tell};
-use crate::isinittab::{Action, Table};
+use super::{Effect, Engine, Event, Farewell, Memory, Ms, Outcome, Tell};
+use crate::isinittab::{Action, Entry, Occasion, Table};
 use crate::sys::memory::Plain;
 
-const LEVELS: [&str; 7] = ["1", "2", "3", "run", "maint", "a", "0"];
+const LEVELS: [&str; 8] = ["1", "2", "3", "run", "maint", "a", "b", "0"];
+
+const OF_THE_WHOLE: [&str; 10] = [
+    "sysinit",
+    "sysinit",
+    "boot",
+    "bootwait",
+    "powerwait",
+    "powerfail",
+    "powerfailnow",
+    "powerokwait",
+    "ctrlaltdel",
+    "shutdown",
+];
 
 struct Random(u64);
 
@@ -67,9 +80,13 @@ struct World<'m> {
     exited: Option<u8>,
     /// Rows that were started by name since their group was told: a `wait` among them had its turn before.
     by_name: BTreeSet<u32>,
+    /// Entries of the whole that could not be started when their turn came, or are started by name.
+    again: BTreeSet<u32>,
     /// The row that may have effects now, if only one group may.
     only: Option<u32>,
     settles: u64,
+    /// The boot was over before the effects that are carried out now.
+    booted: bool,
     /// Prints what happens: the second time that a history is played, because it broke the engine.
     told: bool,
 }
@@ -80,9 +97,15 @@ fn make_line(random: &mut Random, tags: &mut Vec<String>) -> String {
         return String::from("# none");
     }
     let group = random.pick(&["foo", "bar", "baz"]);
-    let levels = random.pick(&["1", "2", "12", "run,", "run,maint", "", "1,2,3,a", "maint,1", "23"]);
-    let action =
-        random.pick(&["respawn", "respawn", "respawn", "wait", "once", "test", "off", "wait", "test"]);
+    let levels = random.pick(&["1", "2", "12", "run,", "run,maint", "", "1,2,3,a", "maint,1", "23", "b"]);
+    let action = if random.one_in(3) {
+        random.pick(&OF_THE_WHOLE)
+    } else {
+        random.pick(&[
+            "respawn", "respawn", "respawn", "wait", "once", "test", "off", "wait", "test", "ondemand",
+        ])
+    };
+    let levels = if action == "shutdown" { random.pick(&["", "0", "6", "06"]) } else { levels };
     let mut options = String::new();
     let mut add = |random: &mut Random, chance: u64, values: &[&str]| {
         if random.one_in(chance) {
@@ -157,6 +180,7 @@ impl World<'_> {
             9..=10 => self.ready_one(),
             11 => self.order(),
             12 => self.orphan_dies(),
+            13 => self.happen(),
             _ => self.pass(),
         }
         self.check();
@@ -167,9 +191,15 @@ impl World<'_> {
         let level = self.random.pick(&LEVELS);
         let how = Tell { force: self.random.one_in(3), revert: self.random.one_in(4) };
         self.say(format_args!("tell {group} {level} {how:?}"));
-        if let Ok(ticket) = self.engine.tell(group.as_bytes(), level.as_bytes(), how, self.now) {
-            self.reread.remove(&ticket.slot);
-            self.by_name.retain(|row| self.engine.row(*row).is_some_and(|row| row.group != ticket.slot));
+        let (group, level) = (group.as_bytes(), level.as_bytes());
+        let number = self.engine.table.find_group(group);
+        let switches = !number.is_some_and(|number| self.engine.table.is_on_demand(number, level));
+        if let Ok(ticket) = self.engine.tell(group, level, how, self.now) {
+            if switches {
+                self.reread.remove(&ticket.slot);
+                let others = |row: &u32| self.engine.row(*row).is_some_and(|row| row.group != ticket.slot);
+                self.by_name.retain(|row| others(row) || self.engine.occasion(*row).is_of_the_whole());
+            }
             self.only = Some(ticket.slot);
         }
         self.drain();
@@ -199,7 +229,19 @@ impl World<'_> {
             1 => self.engine.start_entry(tag.as_bytes(), self.now),
             _ => self.engine.restart_entry(tag.as_bytes(), self.now),
         };
-        self.by_name.extend(ordered.ok());
+        if let Ok(row) = ordered {
+            self.by_name.insert(row);
+            self.comes_back(row);
+        }
+        self.drain();
+    }
+
+    /// The power fails, or comes back; or somebody presses Ctrl-Alt-Del.
+    fn happen(&mut self) {
+        let occasions = [Occasion::PowerFails, Occasion::PowerLow, Occasion::PowerBack, Occasion::CtrlAltDel];
+        let occasion = occasions[self.random.below(4) as usize];
+        self.say(format_args!("{occasion:?}"));
+        self.engine.call(occasion, self.now);
         self.drain();
     }
 
@@ -223,6 +265,9 @@ impl World<'_> {
     fn end(&mut self, pid: u32, ending: Ending) {
         let process = self.kernel.alive.remove(&pid).expect("it is alive");
         self.say(format_args!("{pid} of {} ended {ending:?}", String::from_utf8_lossy(&process.tag)));
+        if ending == Ending::Wanting {
+            self.comes_back(process.row);
+        }
         if self.random.one_in(5) {
             *self.kernel.left.entry(process.row).or_insert(0) += 1;
         }
@@ -277,6 +322,7 @@ impl World<'_> {
             assert!(count < 10_000, "the engine does not come to rest: {effect:?}");
             self.carry_out(effect);
         }
+        self.booted = self.engine.has_booted();
         let due = self.engine.deadline();
         assert!(due.is_none_or(|at| at > self.now), "a deadline has passed and is still there: {due:?}");
     }
@@ -336,7 +382,7 @@ impl World<'_> {
         self.check_start(row);
         if self.random.one_in(25) {
             self.engine.handle(Event::Refused { row, errno: 11 }, self.now);
-            return;
+            return self.comes_back(row);
         }
         if self.random.one_in(60) {
             let last = Last::Fault { step: 10, errno: 2 };
@@ -355,8 +401,17 @@ impl World<'_> {
         let (stubborn, immortal) = (self.random.one_in(6), self.random.one_in(400));
         let twin = self.kernel.alive.values().find(|process| process.row == row);
         assert!(twin.is_none(), "a second process for {}", String::from_utf8_lossy(&tag));
+        self.again.remove(&row);
         self.kernel.alive.insert(pid, Process { row, tag, stubborn, immortal, dying });
         self.engine.handle(Event::Spawned { row, pid }, self.now);
+    }
+
+    /// What could not be started, or is started by name, has had its turn and comes back by itself: also when its occasion has come again
+    /// meanwhile, and an entry above it begins anew.
+    fn comes_back(&mut self, row: u32) {
+        if self.engine.occasion(row).is_of_the_whole() {
+            self.again.insert(row);
+        }
     }
 
     /// Other groups are not touched by a tell: not one effect for them.
@@ -376,21 +431,62 @@ impl World<'_> {
         let record = self.engine.row(row).expect("a row");
         let group = self.engine.group(record.group).expect("a group");
         let Some(entry) = self.engine.entry(row) else { panic!("an entry that is gone is started") };
-        assert!(entry.levels().has(group.level()), "started outside its level");
-        if group.phase() != Phase::Entering {
+        let occasion = entry.action().occasion();
+        match occasion {
+            Occasion::Level => {
+                assert!(entry.levels().has(group.level()), "started outside its level");
+                self.check_booted(&entry);
+            }
+            Occasion::Demand => assert!(group.level() != b"0", "a group that is stopped serves a demand"),
+            Occasion::Shutdown => self.check_alone(&entry),
+            _ => assert!(!self.engine.is_going_down(), "it begins to go down: {:?}", entry.tag()),
+        }
+        let takes_turns = match occasion {
+            Occasion::Level => group.phase() == Phase::Entering,
+            Occasion::Demand => false,
+            _ => !self.again.contains(&row),
+        };
+        if !takes_turns {
             return;
         }
         for above in self.engine.table.entries().take(entry.index() as usize) {
-            let same = above.group() == entry.group() && above.levels().has(group.level());
-            if same && matches!(above.action(), Action::Wait | Action::Test) {
-                let above_row = self.engine.find_row(above.tag()).expect("a row");
-                let runs = self.kernel.alive.values().any(|process| process.row == above_row);
-                let let_go = self.engine.row(above_row).expect("a row").is(Flags::RELEASED);
-                let stuck =
-                    matches!(self.engine.row(above_row).expect("a row").state(), ChildState::Stuck { .. });
-                let let_go = let_go || self.by_name.contains(&above_row);
-                assert!(!runs || let_go || stuck, "{:?} starts while {:?} runs", entry.tag(), above.tag());
+            let together = match occasion {
+                Occasion::Level => above.group() == entry.group() && above.levels().has(group.level()),
+                _ => true,
+            };
+            let same = together && above.action().occasion() == occasion;
+            if same && above.action().is_waited_for() {
+                self.check_ended(&entry, &above);
             }
+        }
+    }
+
+    /// What others wait for has ended, or holds them back no more.
+    fn check_ended(&self, entry: &Entry, above: &Entry) {
+        let row = self.engine.find_row(above.tag()).expect("a row");
+        let record = self.engine.row(row).expect("a row");
+        let runs = self.kernel.alive.values().any(|process| process.row == row);
+        let stuck = matches!(record.state(), ChildState::Stuck { .. });
+        let let_go = record.is(Flags::RELEASED) || self.by_name.contains(&row);
+        assert!(!runs || let_go || stuck, "{:?} starts while {:?} runs", entry.tag(), above.tag());
+    }
+
+    /// Nothing of a level starts before the boot is over.
+    fn check_booted(&self, entry: &Entry) {
+        let boots = |above: &Entry| matches!(above.action(), Action::Sysinit | Action::Bootwait);
+        let table = &self.engine.table;
+        let above = table.entries().filter(boots).filter(|_| !self.booted);
+        above.for_each(|above| self.check_ended(entry, &above));
+        assert!(self.engine.has_booted(), "{:?} starts while the machine boots", entry.tag());
+    }
+
+    /// The `shutdown` entries come when everything else is gone.
+    fn check_alone(&self, entry: &Entry) {
+        for process in self.kernel.alive.values() {
+            let stuck =
+                matches!(self.engine.row(process.row).map(Row::state), Some(ChildState::Stuck { .. }));
+            let goes_down = self.engine.occasion(process.row) == Occasion::Shutdown;
+            assert!(stuck || goes_down, "{:?} starts while {:?} runs", entry.tag(), process.tag);
         }
     }
 
@@ -448,10 +544,17 @@ impl World<'_> {
         for process in self.kernel.alive.values() {
             let record = self.engine.row(process.row).expect("a row");
             let stuck = matches!(record.state(), ChildState::Stuck { .. });
-            if record.group == slot && !stuck {
+            let of_the_whole = self.engine.occasion(process.row).is_of_the_whole();
+            if record.group != slot || stuck {
+                continue;
+            }
+            if of_the_whole && record.goal() == Goal::Up {
+                assert!(self.engine.is_called(process.row), "{:?} was not called", process.tag);
+            } else {
                 let entry = self.engine.entry(process.row).expect("it was not re-read");
                 let stopped = group.phase() == Phase::Settled(Verdict::Stopped);
-                let has = entry.levels().has(group.level()) && !stopped;
+                let by_demand = entry.action() == Action::Ondemand && record.is(Flags::CALLED);
+                let has = (by_demand || entry.levels().has(group.level())) && !stopped;
                 let leaving = record.goal() == Goal::Down;
                 assert!(has || leaving, "{:?} runs at {:?}", process.tag, group.level());
             }
@@ -471,8 +574,9 @@ impl World<'_> {
         for entry in self.engine.table.entries() {
             let row = self.engine.find_row(entry.tag()).expect("a row");
             let record = self.engine.row(row).expect("a row");
-            let wanted = record.group == slot && entry.levels().has(group.level());
-            if !wanted || record.is(Flags::MANUAL) || entry.action() == Action::Off {
+            let by_level = entry.action().occasion() == Occasion::Level;
+            let wanted = by_level && record.group == slot && entry.levels().has(group.level());
+            if !wanted || record.is(Flags::MANUAL) {
                 continue;
             }
             let state = record.state();
@@ -559,14 +663,21 @@ fn play(seed: u64, steps: u64, told: bool) -> u64 {
         lines,
         reread: BTreeSet::new(),
         by_name: BTreeSet::new(),
+        again: BTreeSet::new(),
         exited: None,
         only: None,
         settles: 0,
+        booted: false,
         told,
     };
     if let Some(table) = parse(&world.lines) {
         world.engine.load(table, world.now).expect("there is room");
     }
+    match world.random.below(3) {
+        0 => world.engine.begin(world.now),
+        kind => world.engine.boot(kind == 1, world.now),
+    }
+    world.drain();
     for _ in 0..steps {
         world.step();
     }
@@ -577,13 +688,17 @@ fn play(seed: u64, steps: u64, told: bool) -> u64 {
 
 /// At the end everything goes down, and the daemon with it.
 fn stop_all(world: &mut World) {
-    world.engine.go_down(3, world.now);
+    let way = [None, Some(b'0'), Some(b'6')][world.random.below(3) as usize];
+    world.engine.go_down(Farewell { status: 3, way }, world.now);
     world.drain();
     world.settle_all();
     for _ in 0..200 {
         let pids: Vec<u32> = world.kernel.alive.keys().copied().collect();
         for pid in pids {
-            if let Some(ending) = world.kernel.alive[&pid].dying {
+            let process = &world.kernel.alive[&pid];
+            // A `shutdown` entry may end by itself, or be stopped because it takes too long.
+            let by_itself = (!process.immortal && world.random.one_in(2)).then_some(Ending::Badly);
+            if let Some(ending) = process.dying.or(by_itself) {
                 world.end(pid, ending);
             }
         }
@@ -621,69 +736,167 @@ fn a_million_steps() {
     play_many(number("ISINIT_SIM_SEED", 1), number("ISINIT_SIM_STEPS", 1_000_000));
 }
 
-#[test]
-fn outcomes_follow_their_ticket() {
+fn with_engine(table: &[u8], test: impl FnOnce(&mut Engine)) {
     let mut rows: Vec<Row> = (0..8).map(|_| Row::zeroed()).collect();
     let mut groups: Vec<GroupRow> = (0..4).map(|_| GroupRow::zeroed()).collect();
     let mut head = Head::zeroed();
     let mut engine = Engine::new(Memory { rows: &mut rows, groups: &mut groups, head: &mut head });
-    engine.load(Table::parse("t", b"g:a:1:wait:/bin/a\n").expect("a table").table, 0).expect("room");
-    let ticket = engine.tell(b"g", b"1", Tell::default(), 0).expect("told");
-    assert_eq!(engine.next_effect(0), Some(Effect::Spawn { row: 0 }));
-    engine.handle(Event::Spawned { row: 0, pid: 7 }, 0);
-    assert_eq!(engine.next_effect(0), None);
-    assert_eq!(engine.outcome(ticket), Outcome::Under);
-    let later = engine.tell(b"g", b"1", Tell::default(), 1).expect("told");
-    assert_eq!(engine.outcome(ticket), Outcome::Overtaken);
-    engine.handle(Event::Ended { pid: 7, last: Last::Exit(0), ending: Ending::Well }, 2);
-    assert_eq!(engine.next_effect(2), None);
-    assert_eq!(engine.outcome(later), Outcome::Settled(Verdict::Run));
-    assert_eq!(engine.row(0).map(|row| row.entry != NONE), Some(true));
+    engine.load(Table::parse("t", table).expect("a table").table, 0).expect("room");
+    test(&mut engine);
+}
+
+#[test]
+fn outcomes_follow_their_ticket() {
+    with_engine(b"g:a:1:wait:/bin/a\n", |engine| {
+        let ticket = engine.tell(b"g", b"1", Tell::default(), 0).expect("told");
+        assert_eq!(engine.next_effect(0), Some(Effect::Spawn { row: 0 }));
+        engine.handle(Event::Spawned { row: 0, pid: 7 }, 0);
+        assert_eq!(engine.next_effect(0), None);
+        assert_eq!(engine.outcome(ticket), Outcome::Under);
+        let later = engine.tell(b"g", b"1", Tell::default(), 1).expect("told");
+        assert_eq!(engine.outcome(ticket), Outcome::Overtaken);
+        engine.handle(Event::Ended { pid: 7, last: Last::Exit(0), ending: Ending::Well }, 2);
+        assert_eq!(engine.next_effect(2), None);
+        assert_eq!(engine.outcome(later), Outcome::Settled(Verdict::Run));
+        assert_eq!(engine.row(0).map(|row| row.entry != NONE), Some(true));
+    });
 }
 
 #[test]
 fn five_starts_in_ten_seconds_are_followed_by_exactly_sixty_of_rest() {
-    let mut rows: Vec<Row> = (0..8).map(|_| Row::zeroed()).collect();
-    let mut groups: Vec<GroupRow> = (0..4).map(|_| GroupRow::zeroed()).collect();
-    let mut head = Head::zeroed();
-    let mut engine = Engine::new(Memory { rows: &mut rows, groups: &mut groups, head: &mut head });
-    engine.load(Table::parse("t", b"g:a:1:respawn:/bin/a\n").expect("a table").table, 0).expect("room");
-    engine.tell(b"g", b"1", Tell::default(), 1_000).expect("told");
-    let mut pid = 10;
-    let mut live = |engine: &mut Engine, from: Ms, to: Ms| {
-        assert_eq!(engine.next_effect(from), Some(Effect::Spawn { row: 0 }));
-        pid += 1;
-        engine.handle(Event::Spawned { row: 0, pid }, from);
-        assert_eq!(engine.next_effect(from), None);
-        engine.handle(Event::Ended { pid, last: Last::Exit(1), ending: Ending::Badly }, to);
-    };
-    // The second time what went before does not count any more.
-    for begun in [1_000, 68_500] {
-        for start in 0..5 {
-            live(&mut engine, begun + start * 1_500, begun + (start + 1) * 1_500);
+    with_engine(b"g:a:1:respawn:/bin/a\n", |engine| {
+        engine.tell(b"g", b"1", Tell::default(), 1_000).expect("told");
+        let mut pid = 10;
+        let mut live = |engine: &mut Engine, from: Ms, to: Ms| {
+            assert_eq!(engine.next_effect(from), Some(Effect::Spawn { row: 0 }));
+            pid += 1;
+            engine.handle(Event::Spawned { row: 0, pid }, from);
+            assert_eq!(engine.next_effect(from), None);
+            engine.handle(Event::Ended { pid, last: Last::Exit(1), ending: Ending::Badly }, to);
+        };
+        // The second time what went before does not count any more.
+        for begun in [1_000, 68_500] {
+            for start in 0..5 {
+                live(engine, begun + start * 1_500, begun + (start + 1) * 1_500);
+            }
+            let ended = begun + 5 * 1_500;
+            let until = ended + 60_000;
+            assert_eq!(engine.next_effect(ended), None);
+            assert_eq!(engine.row(0).map(Row::state), Some(ChildState::Held { until }));
+            assert_eq!(engine.deadline(), Some(until));
+            assert_eq!(engine.next_effect(until - 1), None);
         }
-        let ended = begun + 5 * 1_500;
-        let until = ended + 60_000;
-        assert_eq!(engine.next_effect(ended), None);
-        assert_eq!(engine.row(0).map(Row::state), Some(ChildState::Held { until }));
-        assert_eq!(engine.deadline(), Some(until));
-        assert_eq!(engine.next_effect(until - 1), None);
-    }
+    });
 }
 
 #[test]
 fn five_starts_in_more_than_ten_seconds_are_no_loop() {
-    let mut rows: Vec<Row> = (0..8).map(|_| Row::zeroed()).collect();
-    let mut groups: Vec<GroupRow> = (0..4).map(|_| GroupRow::zeroed()).collect();
-    let mut head = Head::zeroed();
-    let mut engine = Engine::new(Memory { rows: &mut rows, groups: &mut groups, head: &mut head });
-    engine.load(Table::parse("t", b"g:a:1:respawn:/bin/a\n").expect("a table").table, 0).expect("room");
-    engine.tell(b"g", b"1", Tell::default(), 0).expect("told");
-    for start in 0..50 {
-        let now = start * 2_500;
-        assert_eq!(engine.next_effect(now), Some(Effect::Spawn { row: 0 }));
-        engine.handle(Event::Spawned { row: 0, pid: 9 }, now);
-        assert_eq!(engine.next_effect(now), None);
-        engine.handle(Event::Ended { pid: 9, last: Last::Exit(0), ending: Ending::Well }, now + 2_500);
+    with_engine(b"g:a:1:respawn:/bin/a\n", |engine| {
+        engine.tell(b"g", b"1", Tell::default(), 0).expect("told");
+        for start in 0..50 {
+            let now = start * 2_500;
+            assert_eq!(engine.next_effect(now), Some(Effect::Spawn { row: 0 }));
+            engine.handle(Event::Spawned { row: 0, pid: 9 }, now);
+            assert_eq!(engine.next_effect(now), None);
+            engine.handle(Event::Ended { pid: 9, last: Last::Exit(0), ending: Ending::Well }, now + 2_500);
+        }
+    });
+}
+
+/// Starts what is to be started, each with a process of its own: the tags, in their order.
+fn start_all(engine: &mut Engine, pids: &mut u32, now: Ms) -> Vec<String> {
+    let mut started = Vec::new();
+    while let Some(effect) = engine.next_effect(now) {
+        let Effect::Spawn { row } = effect else { continue };
+        started.push(String::from_utf8_lossy(engine.row(row).expect("a row").tag()).into_owned());
+        *pids += 1;
+        engine.handle(Event::Spawned { row, pid: *pids }, now);
     }
+    started
+}
+
+fn end_well(engine: &mut Engine, tag: &[u8], now: Ms) {
+    let row = engine.find_row(tag).expect("a row");
+    let pid = engine.row(row).and_then(|record| record.state().pid()).expect("it runs");
+    engine.handle(Event::Ended { pid, last: Last::Exit(0), ending: Ending::Well }, now);
+}
+
+const MACHINE: &[u8] =
+    b"g:s1::sysinit:x\ng:r:2:respawn:x\ng:b1::boot:x\ng:b2::bootwait:x\ng:id:2:initdefault:\n\
+    g:s2::sysinit:x\nh:d0:0:shutdown:x\nh:d6:6:shutdown,stop-timeout=3:x\n";
+
+#[test]
+fn a_machine_boots_in_its_order() {
+    with_engine(MACHINE, |engine| {
+        let mut pids = 10;
+        engine.boot(false, 0);
+        assert_eq!(start_all(engine, &mut pids, 0), ["s1"]);
+        assert!(
+            engine.tell(b"h", b"3", Tell { force: true, revert: false }, 0).is_ok(),
+            "it is taken, for later"
+        );
+        assert_eq!(engine.levels_of(engine.find_row(b"s1").expect("a row")).0, b"S");
+        end_well(engine, b"s1", 1);
+        assert_eq!(start_all(engine, &mut pids, 1), ["s2"]);
+        end_well(engine, b"s2", 2);
+        assert_eq!(start_all(engine, &mut pids, 2), ["b1", "b2"]);
+        end_well(engine, b"b2", 3);
+        assert_eq!(start_all(engine, &mut pids, 3), ["r"], "nobody waits for b1");
+    });
+}
+
+#[test]
+fn a_machine_goes_down_by_the_way_it_was_told_and_a_shutdown_entry_has_its_time() {
+    with_engine(MACHINE, |engine| {
+        let mut pids = 10;
+        engine.boot(true, 0);
+        for tag in [&b"s1"[..], b"s2", b"b2"] {
+            start_all(engine, &mut pids, 0);
+            end_well(engine, tag, 0);
+        }
+        assert_eq!(start_all(engine, &mut pids, 0), [""; 0], "alone: no group enters its level by itself");
+        engine.go_down(Farewell { status: 0, way: Some(b'6') }, 10);
+        assert_eq!(start_all(engine, &mut pids, 10), [""; 0], "b1 still runs");
+        end_well(engine, b"b1", 20);
+        let b1 = engine.find_row(b"b1").expect("a row");
+        while let Some(effect) = engine.next_effect(20) {
+            match effect {
+                Effect::Sweep { .. } => engine.handle(Event::Swept { row: b1, left: false }, 20),
+                Effect::Spawn { row } => {
+                    assert_eq!(engine.row(row).expect("a row").tag(), b"d6");
+                    engine.handle(Event::Spawned { row, pid: 99 }, 20);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(engine.deadline(), Some(3_020), "its stop-timeout");
+        assert_eq!(
+            engine.next_effect(3_020),
+            Some(Effect::Stop { row: engine.find_row(b"d6").expect("a row"), pid: 99 })
+        );
+    });
+}
+
+#[test]
+fn what_is_on_demand_leaves_the_group_where_it_is() {
+    with_engine(b"g:r:2:respawn:x\ng:d:a:ondemand:x\ng:e:b:ondemand:x\n", |engine| {
+        let mut pids = 10;
+        engine.begin(0);
+        assert_eq!(
+            engine.tell(b"g", b"a", Tell::default(), 0),
+            Err(super::Refusal::NoPlace),
+            "it is nowhere"
+        );
+        engine.tell(b"g", b"2", Tell::default(), 0).expect("told");
+        assert_eq!(start_all(engine, &mut pids, 0), ["r"]);
+        let ticket = engine.tell(b"g", b"a", Tell::default(), 0).expect("told");
+        assert_eq!(start_all(engine, &mut pids, 0), ["d"]);
+        assert_eq!(engine.outcome(ticket), Outcome::Settled(Verdict::Run));
+        assert_eq!(engine.group(0).expect("a group").level(), b"2");
+        engine.tell(b"g", b"2", Tell::default(), 0).expect("told");
+        assert_eq!(engine.next_effect(0), None, "both run on");
+        engine.tell(b"g", b"0", Tell::default(), 0).expect("told");
+        assert!(matches!(engine.next_effect(0), Some(Effect::Stop { .. })));
+        assert!(matches!(engine.next_effect(0), Some(Effect::Stop { .. })));
+    });
 }

@@ -64,6 +64,50 @@ impl Action {
         Action::ALL.iter().find(|(_, word)| word.as_bytes() == name).map(|(action, _)| *action)
     }
 
+    /// What it is that starts an entry of this action.
+    pub fn occasion(self) -> Occasion {
+        match self {
+            Action::Respawn | Action::Wait | Action::Once | Action::Test | Action::Askfirst => {
+                Occasion::Level
+            }
+            Action::Ondemand => Occasion::Demand,
+            Action::Sysinit => Occasion::Sysinit,
+            Action::Boot | Action::Bootwait => Occasion::Boot,
+            Action::Powerwait | Action::Powerfail => Occasion::PowerFails,
+            Action::Powerfailnow => Occasion::PowerLow,
+            Action::Powerokwait => Occasion::PowerBack,
+            Action::Ctrlaltdel => Occasion::CtrlAltDel,
+            Action::Kbrequest => Occasion::KbRequest,
+            Action::Shutdown => Occasion::Shutdown,
+            Action::Off | Action::Initdefault | Action::Restart => Occasion::Never,
+        }
+    }
+
+    /// Do the entries below it, that have the same occasion, wait for its end? Which do is sysvinit's choice.
+    pub fn is_waited_for(self) -> bool {
+        match self {
+            Action::Wait
+            | Action::Test
+            | Action::Sysinit
+            | Action::Bootwait
+            | Action::Powerwait
+            | Action::Powerokwait
+            | Action::Powerfailnow
+            | Action::Ctrlaltdel
+            | Action::Shutdown => true,
+            Action::Respawn
+            | Action::Once
+            | Action::Off
+            | Action::Ondemand
+            | Action::Initdefault
+            | Action::Boot
+            | Action::Powerfail
+            | Action::Kbrequest
+            | Action::Askfirst
+            | Action::Restart => false,
+        }
+    }
+
     /// Does it start again what has ended?
     pub fn repeats(self) -> bool {
         matches!(self, Action::Respawn | Action::Ondemand | Action::Askfirst)
@@ -72,6 +116,50 @@ impl Action {
     /// Does it have a process to be started?
     pub fn has_process(self) -> bool {
         !matches!(self, Action::Off | Action::Initdefault)
+    }
+}
+
+/// What starts an entry (inittab(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// Its group enters one of its levels.
+    Level,
+    /// Its group is told one of its levels, and stays in the one that it is in.
+    Demand,
+    /// The machine, or the container, begins: before everything else.
+    Sysinit,
+    /// After that, before the first level.
+    Boot,
+    /// The power fails.
+    PowerFails,
+    /// The power fails, and the battery is nearly empty.
+    PowerLow,
+    /// The power is back.
+    PowerBack,
+    /// Somebody has pressed Ctrl-Alt-Del.
+    CtrlAltDel,
+    /// Somebody has pressed the key combination that keymaps(5) calls KeyboardSignal.
+    KbRequest,
+    /// All groups are down, and the machine goes down too.
+    Shutdown,
+    /// Nothing, or not the table alone: what is `off`, what only says something, what takes our place.
+    Never,
+}
+
+impl Occasion {
+    /// Is it an event in the life of the whole, which no level of a group brings about?
+    pub fn is_of_the_whole(self) -> bool {
+        match self {
+            Occasion::Sysinit
+            | Occasion::Boot
+            | Occasion::PowerFails
+            | Occasion::PowerLow
+            | Occasion::PowerBack
+            | Occasion::CtrlAltDel
+            | Occasion::KbRequest
+            | Occasion::Shutdown => true,
+            Occasion::Level | Occasion::Demand | Occasion::Never => false,
+        }
     }
 }
 
@@ -188,6 +276,17 @@ impl<'t> Levels<'t> {
             list if list.contains(&b',') => self.words().any(same),
             word => same(word) || word.iter().any(|letter| same(&[*letter])),
         }
+    }
+
+    /// Is this level written in it? An empty field has every level, and names none.
+    pub fn names(&self, level: &[u8]) -> bool {
+        !self.text.is_empty() && self.has(level)
+    }
+
+    /// For a `shutdown` entry: does it run when the machine goes down this way, `0` (halting, powering off) or `6`
+    /// (reboot)? Without levels it does either way.
+    pub fn has_way_down(&self, way: u8) -> bool {
+        self.text.is_empty() || self.text.contains(&way)
     }
 
     /// Its words: those of the list, or the one word.

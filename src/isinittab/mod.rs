@@ -41,7 +41,7 @@ mod whole;
 use std::path::Path;
 
 pub use diagnostic::{Diagnostic, Report, Severity};
-pub use entry::{Action, Entry, Levels, Process};
+pub use entry::{Action, Entry, Levels, Occasion, Process};
 pub use option::{Fail, Limit, NAMES as OPTION_NAMES, Options, RESOURCES, Ready, Tty};
 pub use setting::{Mounts, NAMES as SETTING_NAMES, Settings, Watchdog};
 pub use signal::Signal;
@@ -184,8 +184,24 @@ impl Table {
         level == b"0" || self.started(group).any(|entry| entry.levels().has(level))
     }
 
+    /// Is it a level that starts `ondemand` entries, and that no other entry of the group names? To tell it leaves
+    /// the group where it is.
+    ///
+    /// ```
+    /// use isinit::isinittab::Table;
+    /// let table = Table::parse("example", b"g:ng::respawn:nginx\ng:dbg:a:ondemand:strace\n").unwrap().table;
+    /// assert!(table.is_on_demand(0, b"a") && !table.is_on_demand(0, b"b"));
+    /// ```
+    pub fn is_on_demand(&self, group: u32, level: &[u8]) -> bool {
+        let mut names = self.started(group).filter(|entry| entry.levels().names(level)).peekable();
+        names.peek().is_some() && names.all(|entry| entry.action().occasion() == Occasion::Demand)
+    }
+
+    /// What is started by levels.
     fn started(&self, group: u32) -> impl Iterator<Item = Entry<'_>> {
-        self.entries().filter(move |entry| entry.group() == group && entry.action().has_process())
+        let by_level =
+            |entry: &Entry| matches!(entry.action().occasion(), Occasion::Level | Occasion::Demand);
+        self.entries().filter(move |entry| entry.group() == group && by_level(entry))
     }
 
     /// The group whose name is most like this one, if one is near enough to be meant.

@@ -184,6 +184,11 @@ pub const NAMES: [&str; 19] = [
 ];
 
 impl Options {
+    /// `stop-timeout=` in milliseconds, if the entry says it itself.
+    pub fn own_stop_timeout_ms(&self) -> Option<u32> {
+        self.stop_timeout_given.then_some(self.stop_timeout_ms)
+    }
+
     /// Takes one option. What would be right, if it is not.
     pub(super) fn set(&mut self, name: &[u8], value: Option<&[u8]>) -> Result<(), &'static str> {
         self.digest = mix(mix(self.digest, hash(name)), hash(value.unwrap_or(b"")));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use smallvec::SmallVec;
 
 use super::diagnostic::{Diagnostic, Report, Severity, excerpt};
-use super::entry::{Action, Process, Record};
+use super::entry::{Action, Levels, Process, Record};
 use super::glob::is_pattern;
 use super::lexer::{Lexer, Logical, Span, fields, is_blank, locate, pieces};
 use super::option::NAMES as OPTIONS;
@@ -287,14 +287,24 @@ impl Parser<'_> {
             if self.report.is_full() || !self.check_name(*word, "level", WORD_MAX_BYTES) {
                 return;
             }
-            if self.bytes(*word) == b"0" && action.has_process() {
+            if self.bytes(*word) == b"0" && action.has_process() && action != Action::Shutdown {
                 let help = "level 0 stops the group; no entry is started there";
                 self.warn(*word, "level 0 starts nothing", help);
             }
         }
-        // The level of an initdefault is one word in any case.
-        if action != Action::Initdefault {
-            self.check_both_readings(field);
+        match action {
+            // The level of an initdefault is one word in any case.
+            Action::Initdefault => {}
+            Action::Shutdown => self.check_ways_down(field),
+            _ => self.check_both_readings(field),
+        }
+    }
+
+    fn check_ways_down(&mut self, field: Span) {
+        let levels = Levels { text: self.bytes(field) };
+        if !b"06".iter().any(|way| levels.has_way_down(*way)) {
+            let help = "write 0 (halt and power off), 6 (reboot), 06, or nothing for both";
+            self.warn(field, "a shutdown entry with these levels never runs", help);
         }
     }
 

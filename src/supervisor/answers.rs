@@ -115,14 +115,6 @@ fn last_field<const N: usize>(line: &mut Line<N>, last: Last) {
 }
 
 /// A line of a plan.
-pub fn plan_line(engine: &Engine, row: u32, step: Step) -> AnswerLine {
-    let record = engine.row(row);
-    record.map_or_else(AnswerLine::new, |record| {
-        step_line(step, record.tag(), record.state().pid().unwrap_or(0))
-    })
-}
-
-/// The same for what may not have a row yet.
 pub fn step_line(step: Step, tag: &[u8], pid: u32) -> AnswerLine {
     let mut line = AnswerLine::new();
     let verb = match step {

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::answers::StatusAt;
 use crate::engine::{Ms, NEVER, Ticket};
+use crate::isinittab::Table;
 use crate::limits::{ANSWER_MAX_BYTES, CLIENT_TIMEOUT_MS, REQUEST_MAX_BYTES};
 use crate::sys;
 
@@ -19,10 +20,14 @@ pub enum Talk {
     Asking,
     /// It gets a status.
     Status(StatusAt),
-    /// It gets a plan: the group's slot, the level, the step that is next.
+    /// It gets a plan.
     Plan {
-        /// The group's slot.
-        slot: u32,
+        /// The table that it goes by, if that is not the one in force.
+        other: Option<Box<Table>>,
+        /// The group's number in that table.
+        group: u32,
+        /// Is the level one of `ondemand` entries alone?
+        on_demand: bool,
         /// The level.
         level: SmallVec<[u8; 64]>,
         /// The step that is next.

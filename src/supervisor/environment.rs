@@ -2,7 +2,6 @@
 
 use super::messages::say;
 use crate::engine::Engine;
-use crate::engine::rows::Row;
 use crate::isinittab::{Entry, Ready, Table};
 use crate::limits::{ENVIRONMENT_MAX, ENVIRONMENT_MAX_BYTES};
 use crate::sys::spawn::{Full, Words};
@@ -81,10 +80,8 @@ impl Environment {
     }
 
     /// Adds what is this process's own.
-    pub fn fill(&mut self, engine: &Engine, entry: &Entry, record: &Row) -> Result<(), Full> {
-        let group = engine.group(record.group);
-        let level = group.map_or(&[][..], |group| group.level());
-        let previous = group.map_or(&[][..], |group| group.previous());
+    pub fn fill(&mut self, engine: &Engine, row: u32, entry: &Entry) -> Result<(), Full> {
+        let (level, previous) = engine.levels_of(row);
         let words = &mut self.words;
         words.truncate(self.shared);
         words.push_pair(b"RUNLEVEL", level)?;

@@ -93,6 +93,9 @@ fn entry_words(line: &mut Message, what: What, transition: &Transition) -> bool 
         What::Skipped => {
             line.text("its terminal does not exist here; skipped");
         }
+        What::Overdue => {
+            line.text("takes too long while everything goes down; stopping it");
+        }
         What::Switch | What::Run | What::Fail | What::Halted | What::Revert => return false,
     }
     true

@@ -40,7 +40,7 @@ use statfiles::StatFiles;
 
 use crate::engine::child::Ending;
 use crate::engine::rows::{Last, Row};
-use crate::engine::{Effect, Engine, Event, LoadError, Memory, Ms, NEVER};
+use crate::engine::{Effect, Engine, Event, Farewell, LoadError, Memory, Ms, NEVER};
 use crate::isinittab::{Action, Entry, Mounts, Settings, Table};
 use crate::limits::{
     ACCEPTS_MAX, CLIENTS_MAX, ENTRIES_MAX, GROUPS_MAX, REQUESTS_MAX, RESERVED_DESCRIPTORS, RETRY_MS,
@@ -181,7 +181,7 @@ impl Supervisor<'static> {
             exit: None,
         };
         supervisor.take(table).map_err(|error| load_words(error).to_string())?;
-        supervisor.engine.enter_defaults(now);
+        supervisor.engine.begin(now);
         Ok(supervisor)
     }
 }
@@ -424,7 +424,7 @@ impl Supervisor<'_> {
     fn hear_signal(&mut self, number: i32, now: Ms) {
         match number {
             consts::SIGCHLD => self.reap(now),
-            consts::SIGTERM | consts::SIGINT => self.engine.go_down(0, now),
+            consts::SIGTERM | consts::SIGINT => self.engine.go_down(Farewell { status: 0, way: None }, now),
             consts::SIGHUP => {
                 if let Reread::Bad(text) = self.reread() {
                     say_bad_table(&text);

@@ -107,7 +107,7 @@ impl Processes {
         }
         let too_long = |Full| Trouble::Lasting(Step::Exec, sys::Errno::TOOBIG);
         write_arguments(&mut self.argv, &entry.process()).map_err(too_long)?;
-        self.environment.fill(engine, entry, record).map_err(too_long)?;
+        self.environment.fill(engine, row, entry).map_err(too_long)?;
         let ready = match entry.options().ready {
             Some(Ready::Fd(number)) => {
                 let (ours, theirs) = sys::pipe::pair()?;

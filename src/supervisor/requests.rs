@@ -2,14 +2,15 @@
 
 use smallvec::SmallVec;
 
-use super::answers::{AnswerLine, StatusAt, change_line, plan_line, status_line, step_line, waiting_line};
+use super::answers::{AnswerLine, StatusAt, change_line, status_line, step_line, waiting_line};
 use super::clients::{Client, Talk};
 use super::line::Line;
 use super::messages::{last_words, say, say_bad_table};
 use super::{Reread, Supervisor};
 use crate::engine::child::ChildState;
+use crate::engine::plan::Plan;
 use crate::engine::rows::{GroupFlags, Verdict};
-use crate::engine::{Engine, Ms, Outcome, Refusal, Tell};
+use crate::engine::{Engine, Farewell, Ms, Outcome, Refusal, Tell};
 use crate::isinittab::{Signal, Table};
 use crate::sys;
 use crate::wire::{Request, parse};
@@ -66,7 +67,7 @@ impl Supervisor<'_> {
             }
             Request::Signal { signal, tag } => self.signal(place, signal, tag),
             Request::StopAll { wait } => {
-                self.engine.go_down(0, sys::clock::now_ms());
+                self.engine.go_down(Farewell { status: 0, way: None }, sys::clock::now_ms());
                 match (classic, wait) {
                     (true, _) => {}
                     (false, true) => self.talk(place, Talk::End),
@@ -192,39 +193,27 @@ impl Supervisor<'_> {
     }
 
     fn plan(&mut self, place: usize, group: &[u8], level: &[u8]) {
-        if self.engine.table().changed_on_disk() || self.table_bad {
-            return self.plan_by_disk(place, group, level);
-        }
-        let slot = self.engine.find_group(group);
-        let number = self.engine.table().find_group(group);
-        match (slot, number) {
-            (Some(slot), Some(number)) if self.engine.table().has_level(number, level) => {
-                self.talk(place, Talk::Plan { slot, level: SmallVec::from_slice(level), step: 0 });
+        // By the table that a tell would take now. It is not taken here: that would stop what is gone from it.
+        let changed = self.engine.table().changed_on_disk() || self.table_bad;
+        let other = match changed.then(|| Table::load(&self.table_path)) {
+            Some(Ok(loaded)) => Some(Box::new(loaded.table)),
+            Some(Err(report)) => return self.refuse_table(place, report.to_string().into_bytes(), true),
+            None => None,
+        };
+        let table = other.as_deref().unwrap_or(self.engine.table());
+        match table.find_group(group) {
+            Some(group) if table.has_level(group, level) => {
+                let on_demand = table.is_on_demand(group, level);
+                let level = SmallVec::from_slice(level);
+                self.talk(place, Talk::Plan { other, group, level, on_demand, step: 0 });
             }
-            (Some(_), _) => self.refuse(place, Refusal::NoLevel, group, level),
-            (None, _) => self.refuse(place, Refusal::NoGroup, group, level),
+            number => {
+                let refusal = number.map_or(Refusal::NoGroup, |_| Refusal::NoLevel);
+                let mut line = AnswerLine::new();
+                refusal_words(&mut line, table, refusal, group, level);
+                self.answer(place, |answer| *answer = line);
+            }
         }
-    }
-
-    /// By the table that a tell would take now. It is not taken: that would stop what is gone from it.
-    fn plan_by_disk(&mut self, place: usize, group: &[u8], level: &[u8]) {
-        let table = match Table::load(&self.table_path) {
-            Ok(loaded) => loaded.table,
-            Err(report) => return self.refuse_table(place, report.to_string().into_bytes(), true),
-        };
-        let refusal = match table.find_group(group) {
-            None => Some(Refusal::NoGroup),
-            Some(number) if table.has_level(number, level) => None,
-            Some(_) => Some(Refusal::NoLevel),
-        };
-        if let Some(refusal) = refusal {
-            return self.answer(place, |answer| refusal_words(answer, &table, refusal, group, level));
-        }
-        let mut text = Vec::new();
-        self.engine.plan_by(&table, group, level, |step, tag, pid| {
-            text.extend_from_slice(step_line(step, tag, pid).bytes());
-        });
-        self.talk(place, Talk::Saying { text, before: "", end: "ok", said: 0 });
     }
 
     fn entry(&mut self, place: usize, tag: &[u8], row: Result<u32, Refusal>, wait: bool, up: bool) {
@@ -327,7 +316,10 @@ fn next_line(talk: &mut Talk, engine: &Engine, now: Ms) -> Next {
     match talk {
         Talk::Asking | Talk::End | Talk::Closing => Next::Later,
         Talk::Status(at) => status_line(engine, at, now).map_or_else(|| last("ok"), Next::Line),
-        Talk::Plan { slot, level, step } => next_step(engine, *slot, level, step),
+        Talk::Plan { other, group, level, on_demand, step } => {
+            let table = other.as_deref().unwrap_or(engine.table());
+            next_step(engine, Plan { table, group: *group, level, on_demand: *on_demand }, step)
+        }
         Talk::Saying { text, before, end, said } => next_said(text, before, end, said),
         Talk::Switch { ticket, progress, told } => match engine.outcome(*ticket) {
             Outcome::Under if *progress => next_waiting(engine, ticket.slot, told, now),
@@ -340,12 +332,11 @@ fn next_line(talk: &mut Talk, engine: &Engine, now: Ms) -> Next {
     }
 }
 
-fn next_step(engine: &Engine, slot: u32, level: &[u8], step: &mut usize) -> Next {
-    while *step < engine.plan_length(slot) {
-        let found = engine.plan_step(slot, level, *step);
+fn next_step(engine: &Engine, plan: Plan, step: &mut usize) -> Next {
+    while let Some(planned) = engine.plan_step(plan, *step) {
         *step = step.saturating_add(1);
-        if let Some((row, what)) = found {
-            return Next::Line(plan_line(engine, row, what));
+        if let Some((what, tag, pid)) = planned {
+            return Next::Line(step_line(what, tag, pid));
         }
     }
     last("ok")
