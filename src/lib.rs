@@ -9,8 +9,9 @@
 //! table on disk -> isinittab (lexer, entries, diagnostics)
 //!                              |
 //! signals, socket, clock -> supervisor: Event -> engine -> Effect -> sys (spawn, kill, reap)
-//!                              |                   |
-//!         cli -> wire ---------+                rows, in memory that survives an exec of ourselves
+//!                              |    |              |
+//!         cli -> wire ---------+    |           rows, in memory that survives an exec of ourselves
+//!                            machine (process 1: boot, console, records, going down)
 //! ```
 //!
 //! | room | purpose | may import |
@@ -20,16 +21,18 @@
 //! | [`engine`] | what is to run, and what to do about it; no I/O | isinittab, limits, the record types of sys::memory |
 //! | [`wire`] | requests and answers as bytes; the client [`Init`] | limits |
 //! | [`sys`] | system calls made safe, and all unsafe code | limits |
-//! | [`supervisor`] | the loop | engine, isinittab, wire, sys, limits |
-//! | [`cli`] | the commands, and all words that a person reads | wire, isinittab, sys, supervisor |
+//! | [`machine`] | process 1 of a machine: mounts, console, arguments, records, going down, switch-root, watchdog | sys, limits |
+//! | [`supervisor`] | the loop | engine, isinittab, wire, machine, sys, limits |
+//! | [`cli`] | the commands, and all words that a person reads | wire, isinittab, sys, supervisor, machine (the records that `runlevel` reads) |
 //!
-//! The state diagram of a process stands in [`engine::child`], that of a group in `engine/group.rs`. A test
-//! (`tests/house.rs`) holds the rooms to this table.
+//! The state diagram of a process stands in [`engine::child`], that of a group in `engine/group.rs`, that of the whole
+//! in `engine/course.rs`. A test (`tests/house.rs`) holds the rooms to this table.
 
 pub mod cli;
 pub mod engine;
 pub mod isinittab;
 pub mod limits;
+pub mod machine;
 pub mod supervisor;
 pub mod sys;
 pub mod wire;

@@ -101,3 +101,49 @@ pub const REQUESTS_MAX: usize = 16;
 /// Descriptors that are kept for the daemon's own needs when the limit (RLIMIT_NOFILE) is low: standard ones,
 /// signals, sockets, memory, and a pipe or two for a start.
 pub const RESERVED_DESCRIPTORS: usize = 12;
+
+/// Bytes of the list of mounts that are looked at: about ten thousand of them, as on a host full of containers.
+/// Those behind are seen when the ones before have gone.
+pub const MOUNT_TABLE_MAX_BYTES: usize = 1024 * 1024;
+
+/// Bytes of another file of /proc: /proc/cmdline has 4 KiB at most on most architectures, 64 on none.
+pub const PROC_FILE_MAX_BYTES: usize = 64 * 1024;
+
+/// Levels of directories that are emptied when an initramfs is left: each costs a descriptor and 4 KiB of stack,
+/// and the modules of a kernel lie ten deep.
+pub const EMPTY_DEPTH_MAX: usize = 32;
+
+/// Milliseconds from the SIGTERM to everybody until SIGKILL, while the machine goes down: what was in a group
+/// has had its own time already, this is for the rest.
+pub const DOWN_TERM_MS: u64 = 5_000;
+
+/// Milliseconds from that SIGKILL until nobody waits any longer for what is left: a process in state D.
+pub const DOWN_KILL_MS: u64 = 5_000;
+
+/// Milliseconds that one unmount, swapoff or sync may take while the machine goes down. A disk that is at
+/// work writes a gigabyte in that time; one that is not would take for ever.
+pub const DOWN_STEP_MS: u64 = 10_000;
+
+/// Milliseconds for all unmounts, or all swapoffs, together: fifty mounts of a server that has gone would take their
+/// ten seconds each.
+pub const DOWN_STEPS_MS: u64 = 30_000;
+
+/// Rounds through the list of mounts: each takes away what the round before has uncovered (a file system in a
+/// file on another, a mount upon a mount).
+pub const UNMOUNT_ROUNDS: u32 = 16;
+
+/// Milliseconds that the console has to take the last messages before reboot(2).
+pub const DOWN_SAY_MS: u64 = 1_000;
+
+/// Records of utmp that are looked through for the one that a new one replaces: as many terminals and sessions
+/// as a host with a thousand users has, and some.
+pub const UTMP_RECORDS_MAX: usize = 4_096;
+
+/// Processes that are named when they do not end while the machine goes down: a screen full.
+pub const NAMED_PROCESSES_MAX: usize = 20;
+
+/// Milliseconds between two shells of the last resort: one that ends at once would fill the console.
+pub const LAST_RESORT_PAUSE_MS: u64 = 2_000;
+
+/// Seconds of a watchdog where nobody says: long enough for a machine under load, short enough for people.
+pub const WATCHDOG_SECONDS: u32 = 60;

@@ -1,8 +1,5 @@
-//! Which program am I? Everything else is in the library.
+//! Which program am I? Everything else is in the library, C's `main` included: see `sys::entry` for why.
 
-fn main() {
-    let mut args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
-    let program = args.next().unwrap_or_default();
-    let args: Vec<String> = args.collect();
-    std::process::exit(isinit::cli::main(&program, &args));
-}
+#![cfg_attr(not(test), no_main)]
+
+isinit::program!(isinit::cli::main);

@@ -5,18 +5,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and what it may import.
-const ROOMS: [(&str, &[&str]); 7] = [
+const ROOMS: [(&str, &[&str]); 8] = [
     ("limits", &[]),
     ("isinittab", &["limits"]),
     ("engine", &["isinittab", "limits", "sys::memory"]),
     ("wire", &["limits"]),
     ("sys", &["limits"]),
-    ("supervisor", &["engine", "isinittab", "wire", "sys", "limits"]),
-    ("cli", &["wire", "isinittab", "sys", "supervisor"]),
+    ("machine", &["sys", "limits"]),
+    ("supervisor", &["engine", "isinittab", "wire", "machine", "sys", "limits"]),
+    ("cli", &["wire", "isinittab", "sys", "supervisor", "machine"]),
 ];
 
 /// Rooms whose input comes from outside: nothing in them may panic.
-const NO_PANIC: [&str; 4] = ["isinittab", "wire", "supervisor", "sys"];
+const NO_PANIC: [&str; 5] = ["isinittab", "wire", "machine", "supervisor", "sys"];
 
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

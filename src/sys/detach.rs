@@ -137,7 +137,7 @@ impl WriteEnd {
 }
 
 /// fork(2) of the C library, which makes its own state fit for the child.
-fn fork() -> Result<i32, Errno> {
+pub(super) fn fork() -> Result<i32, Errno> {
     // SAFETY: the child goes on with a whole copy of this process, which has one thread by contract.
     match unsafe { libc::fork() } {
         -1 => Err(last_errno()),

@@ -103,6 +103,32 @@ fn create(path: &CStr) -> Result<OwnedFd, Errno> {
     Ok(fd)
 }
 
+/// May we read this file (access(2))? Allocates nothing.
+///
+/// ```
+/// assert!(isinit::sys::files::can_read(c"/proc/self/exe") && !isinit::sys::files::can_read(c"/no/file"));
+/// ```
+pub fn can_read(path: &CStr) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::READ_OK).is_ok()
+}
+
+/// May we execute this file?
+pub fn can_execute(path: &CStr) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+/// Takes the first byte of a file, and the file away: a note that somebody has left for us. `None` where there is
+/// none, or nothing in it.
+pub fn take_first_byte(path: &Path) -> Option<u8> {
+    // A pipe in its place would hold us up.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    let file = openat(CWD, path, flags, Mode::empty()).ok()?;
+    let mut byte = [0];
+    let count = rustix::io::read(&file, &mut byte).ok()?;
+    let _ = unlink(path);
+    (count == 1).then_some(byte[0])
+}
+
 /// Puts a path together in a zeroed buffer.
 pub(super) fn c_path<'b>(buffer: &'b mut [u8], parts: &[&[u8]]) -> Result<&'b CStr, Errno> {
     let mut end = 0_usize;

@@ -10,3 +10,12 @@
 pub fn hostname() -> Vec<u8> {
     rustix::system::uname().nodename().to_bytes().to_vec()
 }
+
+/// The kernel's release as uname(2) has it, `6.1.0-17-amd64`.
+///
+/// ```
+/// assert!(!isinit::sys::host::kernel_release().is_empty());
+/// ```
+pub fn kernel_release() -> Vec<u8> {
+    rustix::system::uname().release().to_bytes().to_vec()
+}

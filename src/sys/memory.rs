@@ -31,7 +31,7 @@ const ALIGNMENT_BYTES: usize = 64;
 /// A type of which all bit patterns are values, zero among them, without padding and without pointers: it can be
 /// found again in memory that another process, or an earlier version of the program, has written.
 ///
-/// Implement it with [`plain!`](crate::sys::memory::plain), which checks what can be checked.
+/// Implement it with `plain!`, which checks what can be checked.
 ///
 /// # Safety
 /// Every pattern of `size_of::<Self>()` initialised bytes has to be a value of the type; it has no padding bytes

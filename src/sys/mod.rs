@@ -26,30 +26,38 @@
 )]
 #![deny(clippy::undocumented_unsafe_blocks)]
 
+pub mod attempt;
 pub mod census;
 pub mod cgroup;
 pub mod clock;
 pub mod detach;
+pub mod entry;
+pub mod fifo;
 pub mod files;
 pub mod host;
 pub mod memory;
+pub mod mount;
 pub mod notify;
 pub mod output;
 pub mod pipe;
 pub mod poll;
+pub mod power;
 pub mod process;
 pub mod reap;
+pub mod records;
+pub mod root;
 pub mod signals;
 pub mod socket;
 pub mod spawn;
 pub mod terminal;
 pub mod user;
 pub mod watch;
+pub mod watchdog;
 
 mod errno;
 mod raw;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use errno::{errno_name, errno_words};
 pub use rustix::io::Errno;

@@ -57,7 +57,7 @@ impl PollSet {
     }
 
     /// Waits until something happens to a descriptor, or the clock reaches `deadline_ms`
-    /// ([`now_ms`](super::clock::now_ms)); `None` waits for ever. A deadline that is over looks and returns.
+    /// ([`super::clock::now_ms`]); `None` waits for ever. A deadline that is over looks and returns.
     ///
     /// # Errors
     /// What poll(2) says (EINVAL above RLIMIT_NOFILE, ENOMEM); EINTR is no error, the wait goes on.

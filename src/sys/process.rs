@@ -3,8 +3,16 @@
 #![allow(unsafe_code)]
 
 use super::raw::{Word, syscall};
+use rustix::fs::{Mode, OFlags, RawDir, openat};
 use rustix::io::Errno;
+use std::mem::MaybeUninit;
 use std::num::NonZeroI32;
+
+/// A thread of the kernel, in the flags of /proc/PID/stat (linux/sched.h).
+const PF_KTHREAD: u64 = 0x0020_0000;
+
+/// Bytes of /proc/PID/stat that are looked at: the name has 64 at most, the flags come soon after.
+const STAT_BYTES: usize = 512;
 
 /// Our process id, as our PID namespace counts (getpid(2)).
 ///
@@ -46,6 +54,15 @@ pub fn set_subreaper() -> Result<(), Errno> {
     unsafe { syscall(libc::SYS_prctl, [option, 1, 0, 0, 0, 0]) }.map(|_| ())
 }
 
+/// What a process that everything descends from has to be: leader of a session of its own (setsid(2)), in "/" so that
+/// it keeps no file system busy, with a umask that nobody is surprised by (022).
+pub fn be_leader() {
+    // Who is a leader already is told EPERM.
+    let _ = rustix::process::setsid();
+    let _ = rustix::process::chdir(c"/");
+    rustix::process::umask(Mode::WGRP | Mode::WOTH);
+}
+
 /// How many descriptors this process may have (RLIMIT_NOFILE, getrlimit(2)).
 pub fn descriptor_limit() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
@@ -61,6 +78,46 @@ pub fn session_of(pid: u32) -> Option<u32> {
     u32::try_from(leader).ok().filter(|&leader| leader != 0)
 }
 
+/// Names every other process of user space, at most `most` of them: its process id, its name (proc_pid_comm(5))
+/// and its state (`R`, `D`, ...; proc_pid_stat(5)). For a message, after which nothing is done to them: what comes and
+/// goes meanwhile is missed. Zombies are left out.
+///
+/// ```
+/// isinit::sys::process::each_other(5, |pid, name, state| println!("{pid} {name:?} {state}"));
+/// ```
+pub fn each_other(most: usize, mut tell: impl FnMut(u32, &[u8], u8)) {
+    let Ok(proc) = super::mount::proc() else { return };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(list) = openat(&proc, c".", flags, Mode::empty()) else { return };
+    let mut buffer = [MaybeUninit::uninit(); 4_096];
+    let mut entries = RawDir::new(&list, &mut buffer);
+    let (own, mut told) = (own_pid(), 0_usize);
+    while let Some(Ok(entry)) = entries.next().filter(|_| told < most) {
+        let name = entry.file_name().to_bytes();
+        let Some(pid) = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok()) else { continue };
+        let mut stat = [0; STAT_BYTES];
+        let mut path = [0; STAT_BYTES];
+        let Ok(path) = super::files::c_path(&mut path, &[name, b"/stat"]) else { continue };
+        let Ok(file) = openat(&proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else { continue };
+        let read = rustix::io::read(file, &mut stat).unwrap_or(0);
+        let seen = stat.get(..read).and_then(name_and_state);
+        if let Some((name, state)) = seen.filter(|&(_, state)| pid != own && !b"ZXx".contains(&state)) {
+            told = told.saturating_add(1);
+            tell(pid, name, state);
+        }
+    }
+}
+
+/// `PID (NAME) STATE PARENT GROUP SESSION TERMINAL FOREGROUND FLAGS ...`; `None` for a thread of the kernel.
+fn name_and_state(stat: &[u8]) -> Option<(&[u8], u8)> {
+    let start = stat.iter().position(|&byte| byte == b'(')?.saturating_add(1);
+    let end = stat.iter().rposition(|&byte| byte == b')')?;
+    let mut fields = stat.get(end.saturating_add(2)..)?.split(|&byte| byte == b' ');
+    let state = *fields.next()?.first()?;
+    let flags: u64 = std::str::from_utf8(fields.nth(5)?).ok()?.parse().ok()?;
+    Some((stat.get(start..end)?, state)).filter(|_| flags & PF_KTHREAD == 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +128,20 @@ mod tests {
     fn the_parent_is_the_one_that_the_standard_library_sees() {
         assert_eq!(parent_pid(), Some(parent_id()).filter(|&pid| pid != 0));
         assert!(!is_pid1());
+    }
+
+    #[test]
+    fn others_have_a_name_and_a_state_and_threads_of_the_kernel_are_none() {
+        let stat = b"7 (a) (b c) D 1 7 7 0 -1 4194560 0 0";
+        assert_eq!(name_and_state(stat), Some((&b"a) (b c"[..], b'D')));
+        assert_eq!(name_and_state(b"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0"), None);
+        assert_eq!(name_and_state(b"2 (kthr"), None);
+        let mut told = 0;
+        each_other(2, |pid, name, _| {
+            assert!(pid != own_pid() && !name.is_empty());
+            told += 1;
+        });
+        assert!((1..=2).contains(&told));
     }
 
     #[test]

@@ -59,6 +59,22 @@ pub fn collect(pid: u32) -> Result<(), Errno> {
     waitid(libc::P_PID, pid, libc::WEXITED | libc::WNOHANG)?.map(|_| ()).ok_or(Errno::SRCH)
 }
 
+/// Waits until a child ends, and takes it away: its process id; `None` when there is no child. Blocks: for who
+/// has nothing else to do.
+pub fn wait() -> Option<u32> {
+    waitid(libc::P_ALL, 0, libc::WEXITED).ok().flatten().map(|ended| ended.pid)
+}
+
+/// Whether we have a child, a zombie included (waitid(2)). For process 1 that is: whether there is any other process
+/// of user space, for the kernel gives it every orphan.
+///
+/// ```no_run
+/// assert!(!isinit::sys::reap::has_children());
+/// ```
+pub fn has_children() -> bool {
+    waitid(libc::P_ALL, 0, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) != Err(Errno::CHILD)
+}
+
 fn waitid(which: libc::idtype_t, id: u32, options: i32) -> Result<Option<Ended>, Errno> {
     loop {
         // SAFETY: siginfo_t is integers and pointers in a union, for which zero is a value: waitid(2) asks for it

@@ -17,6 +17,13 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 /// Highest signal number of Linux on every architecture but MIPS.
 const LAST: i32 = 64;
 
+/// SIGTERM: please end.
+pub const TERM: i32 = libc::SIGTERM;
+/// SIGCONT: go on, if you were stopped.
+pub const CONT: i32 = libc::SIGCONT;
+/// SIGKILL: end.
+pub const KILL: i32 = libc::SIGKILL;
+
 /// Raised by the program's own faults: never blocked.
 const SYNCHRONOUS: [i32; 7] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP, libc::SIGSYS];

@@ -1,6 +1,24 @@
 //! What a descriptor that a person may look at can do.
 
-use std::os::fd::AsFd;
+use rustix::fs::{CWD, Mode, OFlags, fcntl_setfl, openat};
+use rustix::io::Errno;
+use rustix::termios::{ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex};
+use rustix::termios::{tcgetattr, tcsetattr};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
+
+/// The keys of a terminal as everybody's fingers have them: Ctrl-C, Ctrl-\\, Delete, Ctrl-U, Ctrl-D, Ctrl-Q, Ctrl-S,
+/// Ctrl-Z.
+const KEYS: [(SpecialCodeIndex, u8); 8] = [
+    (SpecialCodeIndex::VINTR, 3),
+    (SpecialCodeIndex::VQUIT, 28),
+    (SpecialCodeIndex::VERASE, 127),
+    (SpecialCodeIndex::VKILL, 21),
+    (SpecialCodeIndex::VEOF, 4),
+    (SpecialCodeIndex::VSTART, 17),
+    (SpecialCodeIndex::VSTOP, 19),
+    (SpecialCodeIndex::VSUSP, 26),
+];
 
 /// Whether the descriptor is a terminal (isatty(3)).
 ///
@@ -24,10 +42,52 @@ pub fn width(fd: impl AsFd) -> Option<u16> {
     (size.ws_col > 0).then_some(size.ws_col)
 }
 
+/// Makes a device our descriptors 0, 1 and 2, which go on to children. The open does not wait for a carrier and makes
+/// it nobody's controlling terminal; afterwards reads and writes of it wait, as programs expect.
+///
+/// # Errors
+/// What open(2) and dup2(2) say.
+pub fn become_standard(path: &CStr) -> Result<(), Errno> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY;
+    let fd = openat(CWD, path, flags | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
+    fcntl_setfl(&fd, flags)?;
+    rustix::stdio::dup2_stdin(&fd)?;
+    rustix::stdio::dup2_stdout(&fd)?;
+    rustix::stdio::dup2_stderr(&fd)?;
+    if fd.as_raw_fd() <= 2 {
+        let _ = fd.into_raw_fd();
+    }
+    Ok(())
+}
+
+/// Gives the terminal on descriptor 0 the settings that a person at it expects, whatever a boot loader or a program
+/// that was killed has left: lines, echo, the usual keys, no waiting for a carrier. Speed and character size stay.
+/// What is no terminal is left alone.
+pub fn make_sane() {
+    let fd = rustix::stdio::stdin();
+    let Ok(mut settings) = tcgetattr(fd) else { return };
+    settings.input_modes = InputModes::ICRNL | InputModes::IXON;
+    settings.output_modes = OutputModes::OPOST | OutputModes::ONLCR;
+    settings.local_modes = LocalModes::ISIG
+        | LocalModes::ICANON
+        | LocalModes::IEXTEN
+        | LocalModes::ECHO
+        | LocalModes::ECHOE
+        | LocalModes::ECHOK
+        | LocalModes::ECHOCTL
+        | LocalModes::ECHOKE;
+    settings.control_modes |= ControlModes::CREAD | ControlModes::HUPCL | ControlModes::CLOCAL;
+    settings.control_modes.remove(ControlModes::CRTSCTS);
+    for (key, byte) in KEYS {
+        settings.special_codes[key] = byte;
+    }
+    let _ = tcsetattr(fd, OptionalActions::Now, &settings);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::testing::terminal_pair;
+    use crate::sys::testing::{in_child, terminal_pair};
     use rustix::termios::{Winsize, tcsetwinsize};
 
     #[test]
@@ -38,5 +98,31 @@ mod tests {
         tcsetwinsize(&master, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         assert_eq!(width(&master), Some(80));
         drop(name);
+    }
+
+    #[test]
+    fn a_terminal_becomes_standard_and_sane_and_nobody_s_controlling_terminal() {
+        let (_master, name) = terminal_pair();
+        let status = in_child(|| {
+            rustix::process::setsid().unwrap();
+            become_standard(&name).unwrap();
+            let stdin = rustix::stdio::stdin();
+            let mut settings = tcgetattr(stdin).unwrap();
+            settings.make_raw();
+            tcsetattr(stdin, OptionalActions::Now, &settings).unwrap();
+            make_sane();
+            let settings = tcgetattr(stdin).unwrap();
+            let sane = settings.local_modes.contains(LocalModes::ICANON | LocalModes::ECHO)
+                && settings.special_codes[SpecialCodeIndex::VINTR] == 3;
+            let waits = !rustix::fs::fcntl_getfl(rustix::stdio::stderr()).unwrap().contains(OFlags::NONBLOCK);
+            let nobodys = openat(CWD, c"/dev/tty", OFlags::RDWR, Mode::empty()).err() == Some(Errno::NXIO);
+            i32::from(!(sane && waits && nobodys && is_terminal(rustix::stdio::stdout())))
+        });
+        assert_eq!(status, 0);
+    }
+
+    #[test]
+    fn what_cannot_be_opened_leaves_the_three_as_they_are() {
+        assert_eq!(become_standard(c"/dev/no-console"), Err(Errno::NOENT));
     }
 }

@@ -9,12 +9,12 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs `test` in a forked child and returns its exit status; 101 when it panicked, 128 + N on signal N.
-pub(super) fn in_child(test: impl FnOnce() -> i32) -> i32 {
+pub(crate) fn in_child(test: impl FnOnce() -> i32) -> i32 {
     wait_for(fork(|| exit_now(test())))
 }
 
 /// Forks a child that runs `act` and ends: with 0, or 101 when it panicked.
-pub(super) fn fork(act: impl FnOnce()) -> i32 {
+pub(crate) fn fork(act: impl FnOnce()) -> i32 {
     // SAFETY: fork of the C library, which keeps its own locks usable in the child; the child runs the closure
     // on its copy of the memory and never returns into the harness.
     let pid = unsafe { libc::fork() };
@@ -25,8 +25,59 @@ pub(super) fn fork(act: impl FnOnce()) -> i32 {
     pid
 }
 
+/// Runs `test` in a forked child whose root is a new, empty tmpfs, in mounts of its own: nothing of the host is to be
+/// seen, so that nothing of it can be unmounted. Returns as [`in_child`]. Only root can.
+pub(crate) fn in_new_root(test: impl FnOnce() -> i32) -> i32 {
+    in_child(|| {
+        enter_new_root();
+        test()
+    })
+}
+
+/// As [`in_new_root`], and process 1 of a PID namespace of its own.
+pub(crate) fn as_pid1_in_new_root(test: impl FnOnce() -> i32) -> i32 {
+    in_child(|| {
+        enter_new_root();
+        unshare(libc::CLONE_NEWPID);
+        in_child(test)
+    })
+}
+
+/// As [`in_new_root`], with the host's /usr in it, read-only: for tests that execute a program there.
+pub(crate) fn in_new_root_with_usr(test: impl FnOnce() -> i32) -> i32 {
+    use rustix::mount::{MountFlags, mount_bind, mount_remount};
+    in_child(|| {
+        mount_new_root();
+        std::fs::create_dir("/mnt/usr").unwrap();
+        mount_bind(c"/usr", c"/mnt/usr").unwrap();
+        mount_remount(c"/mnt/usr", MountFlags::BIND | MountFlags::RDONLY, c"").unwrap();
+        super::root::become_root(c"/mnt").unwrap();
+        test()
+    })
+}
+
+fn enter_new_root() {
+    mount_new_root();
+    super::root::become_root(c"/mnt").unwrap();
+    let table = super::mount::MountTable::read().unwrap();
+    assert_eq!(table.mounts().count(), 1, "something of the host is there");
+}
+
+/// A tmpfs on /mnt, which only this process sees.
+fn mount_new_root() {
+    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+    unshare(libc::CLONE_NEWNS);
+    mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+    mount(c"test", c"/mnt", c"tmpfs", MountFlags::empty(), c"mode=0755").unwrap();
+}
+
+fn unshare(flags: i32) {
+    // SAFETY: takes flags; this is a forked child with one thread.
+    assert_eq!(unsafe { libc::unshare(flags) }, 0, "unshare: {}", super::raw::last_errno());
+}
+
 /// Waits for the end of a child; the status as a shell has it.
-pub(super) fn wait_for(pid: i32) -> i32 {
+pub(crate) fn wait_for(pid: i32) -> i32 {
     let mut status = 0;
     // SAFETY: status is a valid place for the answer.
     while unsafe { libc::waitpid(pid, &mut status, 0) } != pid {
@@ -36,7 +87,7 @@ pub(super) fn wait_for(pid: i32) -> i32 {
 }
 
 /// Everything that comes out of a descriptor until its end.
-pub(super) fn read_all(fd: impl AsFd) -> Vec<u8> {
+pub(crate) fn read_all(fd: impl AsFd) -> Vec<u8> {
     let mut all = Vec::new();
     let mut piece = [0; 4096];
     loop {
@@ -50,7 +101,7 @@ pub(super) fn read_all(fd: impl AsFd) -> Vec<u8> {
 }
 
 /// A pseudo terminal: its master and the name of its slave.
-pub(super) fn terminal_pair() -> (OwnedFd, CString) {
+pub(crate) fn terminal_pair() -> (OwnedFd, CString) {
     // SAFETY: posix_openpt takes flags and returns a new descriptor or -1.
     let master = unsafe { libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC) };
     assert!(master >= 0, "posix_openpt failed");
@@ -69,10 +120,10 @@ pub(super) fn terminal_pair() -> (OwnedFd, CString) {
 }
 
 /// A new empty directory, removed with all that is in it when dropped.
-pub(super) struct Scratch(pub std::path::PathBuf);
+pub(crate) struct Scratch(pub std::path::PathBuf);
 
 impl Scratch {
-    pub(super) fn new(name: &str) -> Scratch {
+    pub(crate) fn new(name: &str) -> Scratch {
         use std::sync::atomic::{AtomicU32, Ordering};
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);

@@ -1,0 +1,212 @@
+//! The pipe of sysvinit's telinit, shutdown and halt: `struct init_request` of its initreq.h.
+//!
+//! A request is 384 bytes, less than a pipe takes in one piece, so that those of several writers do not mix. What
+//! is no request (rubbish, half of one) cannot be told from the beginning of the next one; then all that is in the pipe
+//! is dropped, and said so. It does no harm: who writes here is root.
+
+use crate::machine::words::{say, say_errno};
+use crate::sys::Errno;
+use crate::sys::fifo::Fifo;
+use std::ffi::CStr;
+use std::os::fd::BorrowedFd;
+
+/// Where the programs look: sysvinit since 2.89, and before.
+const PLACES: [&CStr; 2] = [c"/run/initctl", c"/dev/initctl"];
+
+/// Bytes of a request.
+const REQUEST_BYTES: usize = 384;
+
+/// What a request begins with.
+const MAGIC: u32 = 0x0309_1969;
+
+/// What somebody asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A level, as telinit(8) has it: a letter or a digit.
+    Level(u8),
+    /// The power fails.
+    PowerFails,
+    /// The power fails, and the battery is nearly empty.
+    PowerLow,
+    /// The power is back.
+    PowerBack,
+    /// Going down to level 0 halts the machine, and leaves the power on (`shutdown -H`); or switches it off.
+    HaltsAtZero(bool),
+    /// Something that we have no use for.
+    Nothing,
+}
+
+impl Asked {
+    /// Reads a request; `None` if these bytes are none.
+    ///
+    /// ```
+    /// use isinit::machine::initctl::Asked;
+    /// let mut request = [0; 384];
+    /// request[..4].copy_from_slice(&0x0309_1969_u32.to_ne_bytes());
+    /// request[4..8].copy_from_slice(&1_u32.to_ne_bytes());
+    /// request[8..12].copy_from_slice(&u32::from(b'3').to_ne_bytes());
+    /// assert_eq!(Asked::read(&request), Some(Asked::Level(b'3')));
+    /// assert_eq!(Asked::read(&[0; 384]), None);
+    /// ```
+    pub fn read(request: &[u8; REQUEST_BYTES]) -> Option<Asked> {
+        let (words, data) = request.split_first_chunk::<16>()?;
+        let mut words = words.chunks_exact(4).filter_map(|word| word.try_into().ok().map(u32::from_ne_bytes));
+        if words.next() != Some(MAGIC) {
+            return None;
+        }
+        Some(match (words.next()?, words.next()?) {
+            (1, level) => u8::try_from(level).map_or(Asked::Nothing, Asked::Level),
+            (2, _) => Asked::PowerFails,
+            (3, _) => Asked::PowerLow,
+            (4, _) => Asked::PowerBack,
+            (6, _) => variable(data),
+            // INIT_CMD_START, BSD and UNSETENV: sysvinit does nothing for the first two.
+            _ => Asked::Nothing,
+        })
+    }
+}
+
+/// INIT_CMD_SETENV: `NAME=VALUE`. sysvinit's shutdown says so what the scripts of level 0 are to do at their end.
+fn variable(data: &[u8]) -> Asked {
+    match data.split(|byte| *byte == 0).next() {
+        Some(b"INIT_HALT=HALT") => Asked::HaltsAtZero(true),
+        // The name alone takes the variable away: a shutdown without -H, or one that has failed after it said HALT.
+        Some(b"INIT_HALT=POWEROFF" | b"INIT_HALT=POWERDOWN" | b"INIT_HALT") => Asked::HaltsAtZero(false),
+        _ => Asked::Nothing,
+    }
+}
+
+/// The pipe.
+#[derive(Debug)]
+pub struct Pipe {
+    fifo: Fifo,
+    place: &'static CStr,
+}
+
+impl Pipe {
+    /// Makes the pipe at /run/initctl, with /dev/initctl as a link to it; where /run cannot be written, at the latter
+    /// place.
+    ///
+    /// # Errors
+    /// EROFS, EACCES, ENOENT: there is no place for it. EEXIST: something else is in the way.
+    pub fn make() -> Result<Pipe, Errno> {
+        let [run, dev] = PLACES;
+        if let Ok(fifo) = Fifo::make(run) {
+            // One that is there is somebody's; programs of today do not need it.
+            let _ = crate::sys::mount::make_link(run, dev);
+            return Ok(Pipe { fifo, place: run });
+        }
+        Ok(Pipe { fifo: Fifo::make(dev)?, place: dev })
+    }
+
+    /// What to wait for.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fifo.fd()
+    }
+
+    /// Is it still what a program finds at its place?
+    pub fn still_there(&self) -> bool {
+        self.fifo.is_at(self.place)
+    }
+
+    /// The next request; `None` when there is none.
+    pub fn read(&self) -> Option<Asked> {
+        read(&self.fifo)
+    }
+}
+
+fn read(fifo: &Fifo) -> Option<Asked> {
+    let mut request = [0; REQUEST_BYTES];
+    let asked = match fifo.read(&mut request) {
+        Ok(None) => return None,
+        Ok(Some(REQUEST_BYTES)) => Asked::read(&request),
+        Ok(Some(_)) => None,
+        Err(errno) => {
+            say_errno(b"cannot read from the pipe of telinit", errno);
+            return None;
+        }
+    };
+    if asked.is_none() {
+        while fifo.read(&mut request).is_ok_and(|count| count.is_some()) {}
+        say(&[b"what somebody has written to initctl is no request; it is dropped"]);
+    }
+    asked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::testing::Scratch;
+    use std::ffi::CString;
+    use std::io::Write;
+    use std::os::unix::ffi::OsStrExt;
+
+    fn request(command: u32, level: u32, data: &[u8]) -> Vec<u8> {
+        let mut bytes: Vec<u8> =
+            [MAGIC, command, level, 0].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        bytes.extend_from_slice(data);
+        bytes.resize(REQUEST_BYTES, 0);
+        bytes
+    }
+
+    fn with_pipe(test: impl FnOnce(&Fifo, &mut std::fs::File)) {
+        let scratch = Scratch::new("initctl");
+        let path = scratch.0.join("initctl");
+        let fifo = Fifo::make(&CString::new(path.as_os_str().as_bytes()).unwrap()).unwrap();
+        test(&fifo, &mut std::fs::OpenOptions::new().write(true).open(path).unwrap());
+    }
+
+    #[test]
+    fn requests_come_one_after_the_other() {
+        with_pipe(|fifo, writer| {
+            let (halt, off) = (&b"INIT_HALT=HALT\0"[..], &b"INIT_HALT=POWEROFF\0X=Y\0"[..]);
+            let all = [
+                (1, u32::from(b'6'), &b""[..]),
+                (2, 0, b""),
+                (3, 0, b""),
+                (4, 0, b""),
+                (6, 0, halt),
+                (6, 0, off),
+            ];
+            let bytes: Vec<u8> =
+                all.iter().flat_map(|(command, level, data)| request(*command, *level, data)).collect();
+            writer.write_all(&bytes).unwrap();
+            let got: Vec<Asked> = std::iter::from_fn(|| read(fifo)).collect();
+            let expected = [
+                Asked::Level(b'6'),
+                Asked::PowerFails,
+                Asked::PowerLow,
+                Asked::PowerBack,
+                Asked::HaltsAtZero(true),
+                Asked::HaltsAtZero(false),
+            ];
+            assert_eq!(got, expected);
+        });
+    }
+
+    #[test]
+    fn what_is_no_request_is_dropped_and_the_next_one_is_heard() {
+        with_pipe(|fifo, writer| {
+            for rubbish in [&b"reboot\n"[..], &[0; 384], &[0xff; 1_000], &request(1, 50, b"")[..100]] {
+                writer.write_all(rubbish).unwrap();
+                assert_eq!(read(fifo), None, "{rubbish:?}");
+                writer.write_all(&request(1, u32::from(b'2'), b"")).unwrap();
+                assert_eq!(read(fifo), Some(Asked::Level(b'2')));
+            }
+        });
+    }
+
+    #[test]
+    fn a_shutdown_that_has_failed_takes_its_halt_back() {
+        let bytes: [u8; REQUEST_BYTES] = request(6, 0, b"INIT_HALT\0").try_into().unwrap();
+        assert_eq!(Asked::read(&bytes), Some(Asked::HaltsAtZero(false)));
+    }
+
+    #[test]
+    fn odd_numbers_are_nothing() {
+        for (command, level) in [(0, 0), (1, 256), (1, u32::MAX), (5, 0), (7, 0), (99, 99), (u32::MAX, 1)] {
+            let bytes: [u8; REQUEST_BYTES] = request(command, level, b"INIT_HALT=HALT").try_into().unwrap();
+            assert_eq!(Asked::read(&bytes), Some(Asked::Nothing), "{command} {level}");
+        }
+    }
+}
