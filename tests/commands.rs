@@ -138,9 +138,8 @@ fn a_terminal_that_hangs_up_takes_neither_the_daemon_nor_its_processes_along() {
 
 #[test]
 fn a_first_call_says_what_is_not_carried_out_and_what_the_table_is_warned_of() {
-    let table = ":::initscript:/x\ng:a:run:respawn:sh svc a\ng:m:run,:respawn,pids=9:sh svc m\n";
-    let expected =
-        ["setting initscript is known, but not yet", "g/m: pids= is known, but not yet", ":2:5: warning"];
+    let table = ":::mounts:none\ng:a:run:respawn:sh svc a\ng:m:run,:respawn,pids=9:sh svc m\n";
+    let expected = ["setting mounts is for process 1", "g/m: pids= is known, but not yet", ":2:5: warning"];
     let says = |text: &str| {
         expected.iter().for_each(|words| assert_eq!(text.matches(words).count(), 1, "{words}: {text}"));
     };
@@ -603,7 +602,19 @@ fn help_shows_its_examples_and_each_verb_has_its_own() {
     for example in ["isinit web run", "isinit tell --wait web 0", "isinit check ./isinittab"] {
         assert!(help.stdout.contains(example), "{}", help.stdout);
     }
-    for verb in ["tell", "plan", "check", "status", "watch", "start", "stop", "restart", "signal"] {
+    for verb in [
+        "tell",
+        "plan",
+        "check",
+        "status",
+        "watch",
+        "start",
+        "stop",
+        "restart",
+        "signal",
+        "poweroff",
+        "switch-root",
+    ] {
         let output = isinit(&[verb, "--help"]);
         assert_eq!(output.status, 0, "{output:?}");
         assert!(output.stdout.contains(verb), "{output:?}");
@@ -613,22 +624,25 @@ fn help_shows_its_examples_and_each_verb_has_its_own() {
 
 #[test]
 fn what_comes_with_a_later_version_says_so_by_name() {
-    for verb in ["run", "import", "poweroff", "reboot", "halt", "kexec", "switch-root", "upgrade"] {
+    for verb in ["run", "upgrade"] {
         let output = isinit(&[verb, "--", "true"]);
         assert!(
             output.status != 0 && output.stderr.contains(&format!("`{verb}` is not yet there")),
             "{output:?}"
         );
     }
-    for name in ["init", "telinit", "poweroff", "reboot", "halt", "runlevel"] {
+    for name in ["tini", "dumb-init"] {
         let output = run(Command::new(binary()).arg0(format!("/sbin/{name}")).arg("5"));
         assert!(
             output.status != 0 && output.stderr.contains(&format!("`{name}` does is not yet there")),
             "{output:?}"
         );
     }
-    let later = [
-        "ondemand",
+}
+
+#[test]
+fn what_is_not_carried_out_is_said_by_name_and_not_done() {
+    let of_process_1 = [
         "sysinit",
         "boot",
         "bootwait",
@@ -638,22 +652,27 @@ fn what_comes_with_a_later_version_says_so_by_name() {
         "powerfailnow",
         "ctrlaltdel",
         "kbrequest",
-        "askfirst",
         "shutdown",
         "restart",
     ];
-    let entries = later.map(|action| format!("g:x{action}:x,:{action}:echo {action} >> events\n")).concat();
-    let settings = ":::watchdog:/dev/watchdog,10\n:::mounts:none\n:::initscript:/etc/initscript\n";
+    let entries =
+        of_process_1.map(|action| format!("g:x{action}:x,:{action}:echo {action} >> events\n")).concat();
+    let settings = ":::watchdog:/dev/watchdog,10\n:::mounts:none\n";
     let d = Daemon::start(format!("{settings}g:a:run,:respawn,memory=10M,cpu=50,pids=5:sh svc a\n{entries}"));
     assert_eq!(d.tell("g", "run"), "ok run");
+    d.until_event("start a");
     let said = d.stderr();
     let options = ["memory=", "cpu=", "pids="].map(|option| format!("g/a: {option}"));
-    let actions = later.map(|action| format!("g/x{action}: {action}"));
-    let settings = ["watchdog", "mounts", "initscript"].map(|name| format!("the setting {name}"));
-    for name in options.iter().chain(&actions).chain(&settings) {
-        let line = format!("isinit: {name} is known, but not yet carried out");
+    let actions = of_process_1.map(|action| format!("g/x{action}: {action}"));
+    let settings = ["watchdog", "mounts"].map(|name| format!("the setting {name}"));
+    let not_yet = options.iter().map(|name| format!("isinit: {name} is known, but not yet carried out"));
+    let not_here = actions.iter().chain(&settings);
+    let not_here =
+        not_here.map(|name| format!("isinit: {name} is for process 1 of a machine, and has no effect here"));
+    for line in not_yet.chain(not_here) {
         assert!(said.lines().any(|other| other == line), "not said: {line}\n{said}");
     }
+    assert!(d.lines("events").iter().all(|line| line.starts_with("start a")), "{:?}", d.lines("events"));
 }
 
 #[test]

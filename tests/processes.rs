@@ -369,6 +369,26 @@ fn an_at_sign_keeps_the_shell_out_and_a_hyphen_makes_a_login_shell() {
     assert_eq!(command_line(became(&d, "p", "sleep")), ["sleep", "1000"]);
 }
 
+#[test]
+fn an_initscript_runs_every_process_but_those_with_an_at_sign() {
+    let stage = Stage::new();
+    stage.write("script", "echo \"$@\" >> events\neval exec \"$4\"\n");
+    let script = stage.path("script");
+    let d = stage.start(format!(
+        ":::initscript:{}\ng:a:run,2:wait:echo one >> events; echo two >> events\ng:b:run,:once:@sh svc b\n",
+        script.display()
+    ));
+    assert_eq!(d.tell("g", "run"), "ok run");
+    d.until_event("start b");
+    let lines = d.lines("events");
+    assert_eq!(lines[..2], ["a run,2 wait echo one >> events; echo two >> events", "one"]);
+    assert!(lines.iter().all(|line| !line.starts_with("b run")), "{lines:?}");
+    fs::remove_file(script).unwrap();
+    assert_eq!(d.tell("g", "0"), "ok stopped");
+    assert_eq!(d.tell("g", "run"), "ok run");
+    d.until("without it the shell runs both", |d| d.count_events("two") == 1);
+}
+
 // ---- options ----
 
 #[test]

@@ -35,6 +35,28 @@ while :; do wait; done
 // ---- one group, and no other ----
 
 #[test]
+fn an_ondemand_level_starts_its_entries_and_leaves_the_group_where_it_is() {
+    let d = Daemon::start(
+        "g:r:run,:respawn:sh svc r\ng:w:run,:wait:echo wait >> events\ng:d:a:ondemand:sh svc d\nh:x:run,:once:true\n",
+    );
+    assert_eq!(d.tell("g", "run"), "ok run");
+    let steady = d.pid_of("r");
+    let plan = d.ask(":plan g a");
+    assert_eq!(plan, ["start d", "ok"]);
+    assert_eq!(d.tell("g", "a"), "ok run");
+    d.until_event("start d");
+    assert_eq!(d.group("g").level, "run");
+    let first = d.pid_of("d");
+    common::signal(first, Signal::KILL);
+    d.until("it is started again", |d| d.entry("d").state == "up" && d.entry("d").pid != first);
+    assert_eq!(d.tell("g", "run"), "ok run");
+    assert_eq!((d.pid_of("r"), d.count_events("wait"), d.entry("d").state.as_str()), (steady, 1, "up"));
+    assert_eq!(d.tell("g", "0"), "ok stopped");
+    assert_eq!(d.entry("d").state, "down");
+    assert!(d.tell("g", "a").starts_with("err 3 "), "a group that is stopped serves no demand");
+}
+
+#[test]
 fn a_tell_switches_its_group_and_no_other_feels_it() {
     let d = Daemon::start(
         "web:w:run,maint:respawn:sh svc w\nweb:x:run,:respawn:sh svc x\nweb:y:maint,:respawn:sh svc y\n\

@@ -25,6 +25,14 @@ pub fn verb(common: &Common, verb: Verb) -> Result<(), Problem> {
         Verbs::Signal(what) => {
             simple(common, &format!(":signal {} {}", word(&what.signal)?, word(&what.tag)?))
         }
+        Verbs::Poweroff(_) => simple(common, ":poweroff"),
+        Verbs::Reboot(_) => simple(common, ":reboot"),
+        Verbs::Halt(_) => simple(common, ":halt"),
+        Verbs::Kexec(_) => simple(common, ":kexec"),
+        Verbs::SwitchRoot(what) => {
+            let init = what.init.as_deref().map_or(Ok(""), word)?;
+            simple(common, &format!(":switch-root {} {init}", word(&what.root)?))
+        }
     }
 }
 
@@ -76,7 +84,7 @@ pub fn tell(common: &Common, how: &Tell) -> Result<(), Problem> {
     match result {
         Ok(verdict) if wait => {
             // The exit status is the verdict, whether or not it can be written as well.
-            let _ = show::try_put(&format!("{} {}: {verdict}\n", how.group, how.level));
+            let _ = show::try_put(format!("{} {}: {verdict}\n", how.group, how.level));
             Ok(())
         }
         Ok(_) => Ok(()),
@@ -169,7 +177,7 @@ fn check(common: &Common, what: &Check) -> Result<(), Problem> {
             show::report(&loaded.warnings);
             let (entries, groups) = (loaded.table.len(), loaded.table.groups());
             let warnings = loaded.warnings.len();
-            show::put(&format!(
+            show::put(format!(
                 "{}: {entries} entries in {groups} groups, no errors, {warnings} warnings\n",
                 path.display()
             ));
@@ -189,7 +197,7 @@ fn status(common: &Common, what: &StatusOf) -> Result<(), Problem> {
     };
     let (lines, _) = common.connect()?.gather(format!(":status{group}").as_bytes())?;
     if what.json {
-        show::put(&status_json(&lines));
+        show::put(status_json(&lines));
     } else {
         show::status(&lines);
     }
@@ -240,7 +248,7 @@ fn watch(common: &Common, as_json: bool) -> Result<(), Problem> {
     connection.ask(b":watch")?;
     loop {
         let read_on = match connection.answer() {
-            Ok(Answer::Line(line)) if as_json => show::put(&change_json(&line)),
+            Ok(Answer::Line(line)) if as_json => show::put(change_json(&line)),
             Ok(Answer::Line(line)) => show::change(&line),
             Ok(Answer::Ok(_)) | Err(ClientError::Closed) => return Ok(()),
             Err(error) => return Err(error.into()),

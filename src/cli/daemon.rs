@@ -19,7 +19,12 @@ impl Common {
         let inherited =
             || std::env::var_os("ISINIT_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from);
         let named = || Table::load(&self.table()).ok()?.table.settings().socket.clone();
-        self.socket.clone().or_else(inherited).or_else(named).unwrap_or_else(|| supervisor::SOCKET.into())
+        let usual = || {
+            let there = |path: &&str| std::fs::symlink_metadata(path).is_ok();
+            let places = [supervisor::SOCKET, supervisor::SOCKET_OF_MACHINE];
+            places.into_iter().find(there).unwrap_or(supervisor::SOCKET).into()
+        };
+        self.socket.clone().or_else(inherited).or_else(named).unwrap_or_else(usual)
     }
 
     /// A daemon that is there.
@@ -58,8 +63,8 @@ impl Common {
                     // A daemon that writes to this very file has said it there.
                     if log.is_some() || !keeps_stderr() {
                         show::say(&loaded.warnings.to_string());
-                        let not_yet = supervisor::not_yet(&loaded.table).concat();
-                        show::say(&String::from_utf8_lossy(&not_yet));
+                        let not_done = supervisor::not_done(&loaded.table, false).concat();
+                        show::say(&String::from_utf8_lossy(&not_done));
                     }
                     let where_to = match log {
                         Some(log) => format!("goes to {}", log.display()),

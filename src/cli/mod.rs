@@ -6,6 +6,7 @@
 mod ask;
 mod daemon;
 mod json;
+mod old;
 mod show;
 mod verbs;
 
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
+use crate::supervisor;
 use crate::wire::client::ClientError;
 
 /// How a command ends.
@@ -55,6 +57,7 @@ isinit: a clusterwide init. One table, one daemon, a level for each group.
   isinit status [--json] [GROUP]
   isinit watch [--json]        one line for each change
   isinit start|stop|restart TAG, signal SIGNAL TAG
+  isinit poweroff|reboot|halt|kexec, switch-root DIR [INIT]
 
   isinit web run               start the group web at level run
   isinit tell --wait web 0     stop it, and come back when it is down
@@ -72,9 +75,14 @@ pub(crate) struct Common {
 
 /// The whole program, without the exit. `args` are those behind the program's name.
 pub fn main(program: &str, args: &[String]) -> i32 {
+    if crate::sys::power::is_machine() {
+        supervisor::run_machine(args);
+    }
     let name = program.rsplit('/').next().unwrap_or(program);
-    let later = ["init", "telinit", "poweroff", "reboot", "halt", "runlevel", "tini", "dumb-init"];
-    if later.contains(&name) {
+    if let Some(status) = old::run(name, args) {
+        return status;
+    }
+    if ["tini", "dumb-init"].contains(&name) {
         show::say(&format!("isinit: what `{name}` does is not yet there; call it by the name isinit\n"));
         return Status::Usage as i32;
     }
@@ -192,8 +200,15 @@ impl Problem {
     }
 
     fn say(&self) {
+        // Everything was said already.
+        if self.words.is_empty() {
+            return;
+        }
         let end = if self.words.ends_with('\n') { "" } else { "\n" };
-        let front = if self.words.starts_with("isinit: ") || self.words.contains(": error: ") {
+        let front = if self.words.starts_with("isinit: ")
+            || self.words.starts_with("usage: ")
+            || self.words.contains(": error: ")
+        {
             ""
         } else {
             "isinit: "

@@ -10,7 +10,7 @@ use crate::wire::client::field;
 
 /// Writes to stdout. Is somebody there to read on? A reader that has gone (`isinit watch | head`) is not an error
 /// worth words; a full disk is.
-pub fn put(text: &str) -> bool {
+pub fn put(text: impl AsRef<[u8]>) -> bool {
     match try_put(text) {
         Ok(()) => true,
         Err(error) if error.kind() == ErrorKind::BrokenPipe => false,
@@ -22,9 +22,9 @@ pub fn put(text: &str) -> bool {
 }
 
 /// Writes to stdout where the exit status says it too.
-pub fn try_put(text: &str) -> std::io::Result<()> {
+pub fn try_put(text: impl AsRef<[u8]>) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush())
+    out.write_all(text.as_ref()).and_then(|()| out.flush())
 }
 
 /// Writes to stderr. Where that is not possible nobody can be told.
@@ -52,18 +52,18 @@ pub fn step(line: &str) {
     let (verb, tag) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
     let pid =
         field(line, "pid").filter(|pid| *pid != "0").map_or(String::new(), |pid| format!(" (pid {pid})"));
-    put(&format!("{} {tag}{pid}\n", painted(&format!("{verb:5}"), verb)));
+    put(format!("{} {tag}{pid}\n", painted(&format!("{verb:5}"), verb)));
 }
 
 /// What is wrong with a table.
 pub fn report(report: &Report) {
     if !colours() {
-        put(&report.to_string());
+        put(report.to_string());
         return;
     }
     for diagnostic in report.iter() {
         let word = if diagnostic.severity == Severity::Error { "error" } else { "warning" };
-        put(&diagnostic.to_string().replacen(
+        put(diagnostic.to_string().replacen(
             &format!(" {word}: "),
             &format!(" {}: ", painted(word, word)),
             1,
@@ -88,7 +88,7 @@ pub fn status(lines: &[String]) {
             text.push_str(&if column == 1 { painted(&padded, state) } else { padded });
             text.push_str("  ");
         }
-        put(&format!("{}\n", text.trim_end()));
+        put(format!("{}\n", text.trim_end()));
     }
     if lines.first().and_then(|line| field(line, "table_ok")) == Some("0") {
         put("the table on disk has errors; the one in force is kept (isinit check)\n");
@@ -170,7 +170,7 @@ fn duration(ms: Option<&str>) -> String {
 /// One line of `watch`. Is somebody there to read on?
 pub fn change(line: &str) -> bool {
     if let Some(count) = line.strip_prefix("lost ") {
-        return put(&format!("({count} changes are missing here: the reader was too slow)\n"));
+        return put(format!("({count} changes are missing here: the reader was too slow)\n"));
     }
     let (group, tag) = (field(line, "group").unwrap_or("-"), field(line, "tag").unwrap_or("-"));
     let what = field(line, "what").unwrap_or(line);
@@ -185,7 +185,7 @@ pub fn change(line: &str) -> bool {
     if let Some(last) = field(line, "last").filter(|last| *last != "none" && what != "started") {
         text.push_str(&format!(" ({})", last_words(last)));
     }
-    put(&format!("{text}\n"))
+    put(format!("{text}\n"))
 }
 
 /// What a `tell --wait` is waiting for, in one line of the terminal that is written over and over.

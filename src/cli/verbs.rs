@@ -3,12 +3,25 @@
 use argh::FromArgs;
 
 /// All verbs.
-pub const NAMES: [&str; 9] =
-    ["tell", "plan", "check", "status", "watch", "start", "stop", "restart", "signal"];
+pub const NAMES: [&str; 14] = [
+    "tell",
+    "plan",
+    "check",
+    "status",
+    "watch",
+    "start",
+    "stop",
+    "restart",
+    "signal",
+    "poweroff",
+    "reboot",
+    "halt",
+    "kexec",
+    "switch-root",
+];
 
 /// Verbs that come with a later version, so that nobody takes them for levels.
-pub const LATER: [&str; 10] =
-    ["run", "import", "poweroff", "reboot", "halt", "kexec", "switch-root", "upgrade", "timeline", "top"];
+pub const LATER: [&str; 5] = ["run", "import", "upgrade", "timeline", "top"];
 
 /// a clusterwide init
 #[derive(FromArgs, Debug)]
@@ -29,6 +42,43 @@ pub enum Verbs {
     Stop(Stop),
     Restart(Restart),
     Signal(SignalTo),
+    Poweroff(Poweroff),
+    Reboot(Reboot),
+    Halt(Halt),
+    Kexec(Kexec),
+    SwitchRoot(SwitchRoot),
+}
+
+/// Stop everything and switch the machine off.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "poweroff")]
+pub struct Poweroff {}
+
+/// Stop everything and start the machine anew.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "reboot")]
+pub struct Reboot {}
+
+/// Stop everything and halt, with the power on.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "halt")]
+pub struct Halt {}
+
+/// Stop everything and start the kernel that kexec(8) has loaded.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "kexec")]
+pub struct Kexec {}
+
+/// Leave the initramfs: stop everything, make another file system the root, execute its init.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "switch-root")]
+pub struct SwitchRoot {
+    /// where the new root is mounted
+    #[argh(positional)]
+    pub root: String,
+    /// its init, as a path in there (/sbin/init)
+    #[argh(positional)]
+    pub init: Option<String>,
 }
 
 /// Switch a group to a level.

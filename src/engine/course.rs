@@ -227,7 +227,7 @@ impl Engine<'_> {
     }
 
     /// May groups enter levels: has the whole come so far?
-    pub(super) fn has_booted(&self) -> bool {
+    pub fn has_booted(&self) -> bool {
         !matches!(self.course, Course::Sysinit { .. } | Course::Boot { .. })
     }
 

@@ -10,7 +10,7 @@
 //! look: something happened to them, or their deadline has come. All of that can be made again from the rows.
 //!
 //! Four counters for each group and row are kept beside the rows, for speed: how many are leaving, up, and for
-//! a log's reader how many of its writers are left. They change in one place, [`Engine::change`].
+//! a log's reader how many of its writers are left. They change in one place, `Engine::change`.
 //!
 //! In here an impossible state is an assertion, and indices that the engine itself made are used as they are.
 

@@ -89,6 +89,7 @@ plain! {
 
 plain! {
     /// One thing that happened, for `watch`, the messages and the status file.
+    #[derive(Clone, Copy)]
     pub struct Transition {
         /// When, in milliseconds of the monotonic clock.
         pub at_ms: u64,

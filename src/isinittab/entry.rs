@@ -318,6 +318,8 @@ pub struct Process<'t> {
     pub no_utmp: bool,
     /// `-` (BusyBox): a login shell.
     pub login: bool,
+    /// `@` (sysvinit): neither a shell nor an initscript, whatever is in it.
+    pub bare: bool,
     /// To be given to `/bin/sh -c`: there is a metacharacter in it, and no `@` (sysvinit) in front of it.
     pub shell: bool,
 }
@@ -327,16 +329,16 @@ const METACHARACTERS: &[u8] = b"~`!$^&*()=|\\{}[];\"'<>?";
 
 impl<'t> Process<'t> {
     pub(super) fn parse(field: &'t [u8]) -> Process<'t> {
-        let mut process = Process { text: field, no_utmp: false, login: false, shell: true };
+        let mut process = Process { text: field, no_utmp: false, login: false, bare: false, shell: false };
         loop {
             match process.text {
                 [b'+', rest @ ..] if !process.no_utmp => (process.text, process.no_utmp) = (rest, true),
                 [b'-', rest @ ..] if !process.login => (process.text, process.login) = (rest, true),
-                [b'@', rest @ ..] if process.shell => (process.text, process.shell) = (rest, false),
+                [b'@', rest @ ..] if !process.bare => (process.text, process.bare) = (rest, true),
                 _ => break,
             }
         }
-        process.shell = process.shell && process.text.iter().any(|byte| METACHARACTERS.contains(byte));
+        process.shell = !process.bare && process.text.iter().any(|byte| METACHARACTERS.contains(byte));
         process
     }
 

@@ -29,6 +29,7 @@ pub mod arguments;
 pub mod console;
 pub mod down;
 pub mod initctl;
+pub mod last_resort;
 pub mod mounts;
 pub mod switch_root;
 pub mod utmp;

@@ -35,12 +35,13 @@ pub struct Environment {
 
 impl Environment {
     /// An environment for processes of the daemon with this socket, and this name of the readiness socket.
-    pub fn new(socket: &[u8], notify: &[u8]) -> Environment {
+    pub fn new(socket: &[u8], notify: &[u8], on_machine: bool) -> Environment {
+        let handed_on = std::env::var_os("CONSOLE").map(std::ffi::OsString::into_encoded_bytes);
         Environment {
             words: Words::new(ENVIRONMENT_MAX_BYTES, ENVIRONMENT_MAX),
             shared: 0,
             path: PATH.to_vec(),
-            console: std::env::var_os("CONSOLE").map(std::ffi::OsString::into_encoded_bytes),
+            console: if on_machine { Some(b"/dev/console".to_vec()) } else { handed_on },
             socket: socket.to_vec(),
             notify: notify.to_vec(),
         }

@@ -23,6 +23,7 @@ mod clients;
 mod environment;
 mod line;
 mod logs;
+mod machine;
 mod messages;
 mod processes;
 mod requests;
@@ -34,6 +35,8 @@ use std::path::{Path, PathBuf};
 use signal_hook::consts;
 
 use clients::{Client, Clients, Heard, Talk};
+use machine::Machine;
+pub use machine::run_machine;
 use messages::{say, say_bad_table, say_errno, say_transition};
 use processes::Processes;
 use statfiles::StatFiles;
@@ -41,7 +44,7 @@ use statfiles::StatFiles;
 use crate::engine::child::Ending;
 use crate::engine::rows::{Last, Row};
 use crate::engine::{Effect, Engine, Event, Farewell, LoadError, Memory, Ms, NEVER};
-use crate::isinittab::{Action, Entry, Mounts, Settings, Table};
+use crate::isinittab::{Action, Entry, Mounts, Options, Table};
 use crate::limits::{
     ACCEPTS_MAX, CLIENTS_MAX, ENTRIES_MAX, GROUPS_MAX, REQUESTS_MAX, RESERVED_DESCRIPTORS, RETRY_MS,
 };
@@ -55,6 +58,9 @@ use crate::sys::spawn::{Fault, Step};
 
 /// Where the socket is, when neither command line nor table says.
 pub const SOCKET: &str = "/var/run/is/init.s";
+
+/// Where it is on a machine on which that cannot be: its root is read-only, and /var/run no link to /run.
+pub const SOCKET_OF_MACHINE: &str = "/run/is/init.s";
 
 /// What the daemon is started with.
 pub struct Config {
@@ -89,7 +95,8 @@ pub fn run(mut config: Config) -> i32 {
             }
         }
     }
-    let mut supervisor = match Supervisor::begin(&config, loaded.table) {
+    let begin = Begin { table_path: config.table, socket: config.socket, on_machine: false };
+    let mut supervisor = match Supervisor::begin(&begin, loaded.table) {
         Ok(supervisor) => supervisor,
         Err(words) => return refuse(1, &words),
     };
@@ -99,7 +106,18 @@ pub fn run(mut config: Config) -> i32 {
     if let Some(caller) = announce {
         caller.tell(b"ready");
     }
-    supervisor.serve()
+    supervisor.engine.begin(sys::clock::now_ms());
+    supervisor.serve();
+    supervisor.end()
+}
+
+/// What a supervisor is made of, beside its table.
+struct Begin {
+    table_path: PathBuf,
+    /// The socket, if the command line names one.
+    socket: Option<PathBuf>,
+    /// It is process 1 of a machine, and goes on with whatever it has.
+    on_machine: bool,
 }
 
 /// What came of a re-read.
@@ -117,6 +135,8 @@ enum Source {
     Listener,
     Notify,
     Place,
+    Initctl,
+    Output,
     Client(usize),
     Awaited(u32),
 }
@@ -139,28 +159,43 @@ struct Supervisor<'m> {
     poll: PollSet,
     sources: Vec<Source>,
     exit: Option<u8>,
+    /// The slot of the main group: the one that is meant by programs which know of no groups.
+    main: Option<u32>,
+    on_machine: bool,
+    machine: Option<Box<Machine>>,
 }
 
 impl Supervisor<'static> {
-    fn begin(config: &Config, table: Table) -> Result<Supervisor<'static>, String> {
+    fn begin(begin: &Begin, table: Table) -> Result<Supervisor<'static>, String> {
         let now = sys::clock::now_ms();
         let words = |what: &str| {
             let what = what.to_string();
             move |errno: sys::Errno| format!("isinit: cannot {what}: {errno}\n")
         };
-        let socket_path = config
-            .socket
-            .clone()
-            .or_else(|| table.settings().socket.clone())
-            .unwrap_or_else(|| SOCKET.into());
+        let mut socket_path =
+            begin.socket.clone().or_else(|| table.settings().socket.clone()).unwrap_or_else(|| SOCKET.into());
         let signals = Signals::take().map_err(words("take the signals over"))?;
-        let listener = listen(&socket_path)?;
+        let mut listening = listen(&socket_path);
+        if begin.on_machine && listening.is_err() && socket_path == Path::new(SOCKET) {
+            if let Ok(listener) = listen(Path::new(SOCKET_OF_MACHINE)) {
+                (listening, socket_path) = (Ok(listener), SOCKET_OF_MACHINE.into());
+            }
+        }
+        let listener = match listening {
+            Ok(listener) => Some(listener),
+            // What it is on is mounted later, perhaps; then it is made.
+            Err(words) if begin.on_machine => {
+                sys::output::say(words.as_bytes());
+                None
+            }
+            Err(words) => return Err(words),
+        };
         if let Err(errno) = sys::process::set_subreaper() {
             say_errno("cannot become", b"the subreaper: what daemons leave behind is not found", errno);
         }
         let notify = Notify::open().ok();
         let name = notify.as_ref().map_or(&b""[..], |notify| notify.name());
-        let processes = Processes::new(socket_path.as_os_str().as_encoded_bytes(), name);
+        let processes = Processes::new(socket_path.as_os_str().as_encoded_bytes(), name, begin.on_machine);
         let mut supervisor = Supervisor {
             engine: Engine::new(memory()?),
             processes,
@@ -168,10 +203,10 @@ impl Supervisor<'static> {
             statfiles: StatFiles::new(),
             signals,
             place: sys::watch::Watch::on(&socket_path),
-            listener: Some(listener),
+            listener,
             socket_path,
             notify,
-            table_path: config.table.clone(),
+            table_path: begin.table_path.clone(),
             table_bad: false,
             began_ms: now,
             said: 0,
@@ -179,9 +214,11 @@ impl Supervisor<'static> {
             poll: PollSet::new(0),
             sources: Vec::new(),
             exit: None,
+            main: None,
+            on_machine: begin.on_machine,
+            machine: None,
         };
         supervisor.take(table).map_err(|error| load_words(error).to_string())?;
-        supervisor.engine.begin(now);
         Ok(supervisor)
     }
 }
@@ -231,7 +268,8 @@ fn load_words(error: LoadError) -> &'static str {
 }
 
 impl Supervisor<'_> {
-    fn serve(&mut self) -> i32 {
+    /// The loop, until everything is down.
+    fn serve(&mut self) {
         self.restore_socket();
         self.settle();
         while self.exit.is_none() {
@@ -242,7 +280,6 @@ impl Supervisor<'_> {
             self.hear_all();
             self.settle();
         }
-        self.end()
     }
 
     /// Takes a table, and makes all room that it needs.
@@ -252,10 +289,12 @@ impl Supervisor<'_> {
         self.statfiles.prepare(self.engine.table().settings(), &self.engine);
         self.statfiles.write(&self.engine);
         let awaited = self.engine.table().len();
-        let most = self.clients.len().saturating_add(4).saturating_add(awaited);
+        // Signals, listener, notify, place, initctl, output.
+        let most = self.clients.len().saturating_add(6).saturating_add(awaited);
         self.poll = PollSet::new(most);
         self.sources = Vec::with_capacity(most);
-        not_yet(self.engine.table()).iter().for_each(|line| sys::output::say(line));
+        self.main = self.main_group().and_then(|name| self.engine.find_group(name));
+        not_done(self.engine.table(), self.on_machine).iter().for_each(|line| sys::output::say(line));
         Ok(())
     }
 
@@ -268,7 +307,9 @@ impl Supervisor<'_> {
     fn reread(&mut self) -> Reread {
         let read = self.load_table();
         if !self.table_bad {
-            self.engine.refresh(sys::clock::now_ms());
+            let now = sys::clock::now_ms();
+            self.engine.refresh(now);
+            self.boot_at_last(now);
         }
         read
     }
@@ -294,6 +335,8 @@ impl Supervisor<'_> {
             self.tell_messages();
         }
         self.tell_messages();
+        self.record_boot();
+        self.keep_watchdog(now);
         self.go_on(now);
     }
 
@@ -329,8 +372,9 @@ impl Supervisor<'_> {
             return;
         }
         while self.said < count {
-            if let Some(transition) = self.engine.head().get(self.said) {
-                say_transition(&self.engine, transition);
+            if let Some(transition) = self.engine.head().get(self.said).copied() {
+                say_transition(&self.engine, &transition);
+                self.record(&transition);
             }
             self.said = self.said.saturating_add(1);
         }
@@ -341,7 +385,7 @@ impl Supervisor<'_> {
         let engine = self.engine.deadline().unwrap_or(NEVER);
         let accept = if self.accept_after_ms > 0 { self.accept_after_ms } else { NEVER };
         let due = if self.clients.any_due() { 0 } else { NEVER };
-        let first = engine.min(self.clients.deadline()).min(accept).min(due);
+        let first = engine.min(self.clients.deadline()).min(accept).min(due).min(self.watchdog_deadline());
         (first != NEVER).then_some(first)
     }
 
@@ -367,6 +411,12 @@ impl Supervisor<'_> {
         }
         if let Some(listener) = self.listener.as_ref().filter(|_| self.accept_after_ms == 0) {
             add(Source::Listener, listener.fd(), true, false);
+        }
+        if let Some(pipe) = self.machine.as_ref().and_then(|machine| machine.initctl()) {
+            add(Source::Initctl, pipe, true, false);
+        }
+        if sys::output::pending() {
+            add(Source::Output, sys::output::fd(), false, true);
         }
         // Last, as it may let clients in: what was reported of a place is of the one who had it then.
         if let Some(place) = self.place.fd() {
@@ -394,10 +444,13 @@ impl Supervisor<'_> {
                     self.hear_client(place, write, self.poll.hung_up(token), now);
                 }
                 Source::Listener if read => self.accept(now),
+                Source::Initctl if read => self.hear_initctl(now),
+                Source::Output => sys::output::flush(),
                 Source::Signals
                 | Source::Awaited(_)
                 | Source::Notify
                 | Source::Place
+                | Source::Initctl
                 | Source::Client(_)
                 | Source::Listener => {}
             }
@@ -424,13 +477,14 @@ impl Supervisor<'_> {
     fn hear_signal(&mut self, number: i32, now: Ms) {
         match number {
             consts::SIGCHLD => self.reap(now),
-            consts::SIGTERM | consts::SIGINT => self.engine.go_down(Farewell { status: 0, way: None }, now),
             consts::SIGHUP => {
                 if let Reread::Bad(text) = self.reread() {
                     say_bad_table(&text);
                 }
                 self.restore_socket();
             }
+            number if self.machine.is_some() => self.hear_machine_signal(number, now),
+            consts::SIGTERM | consts::SIGINT => self.engine.go_down(Farewell { status: 0, way: None }, now),
             _ => {}
         }
     }
@@ -511,6 +565,7 @@ impl Supervisor<'_> {
     fn hear_place(&mut self) {
         self.place.drain();
         self.restore_socket();
+        self.restore_initctl();
     }
 
     /// Makes the socket anew if its file is not there any more, or is not ours. And looks again, for it may go
@@ -523,7 +578,11 @@ impl Supervisor<'_> {
             self.place = sys::watch::Watch::on(&self.socket_path);
             // It may have gone while it was made: once more, now that the loss would be told of.
             let Ok(listener) = made.or_else(|_| sys::socket::listen(&self.socket_path)) else {
-                return say(&[b"the socket is gone and cannot be made anew; SIGHUP tries again"]);
+                // Said once, and not with each file system that is mounted meanwhile.
+                if self.listener.take().is_some() {
+                    say(&[b"the socket is gone and cannot be made anew; SIGHUP tries again"]);
+                }
+                return;
             };
             say(&[b"the socket was gone, and is made anew"]);
             self.listener = Some(listener);
@@ -641,41 +700,41 @@ fn fault_ending(fault: Fault) -> (Last, Ending) {
     (last, ending)
 }
 
-/// What the table asks for and this version does not do yet is said by name, never passed over: a line for each.
-pub fn not_yet(table: &Table) -> Vec<Vec<u8>> {
-    let line = |what: &[&[u8]]| {
-        [&b"isinit: "[..], &what.concat()[..], &b" is known, but not yet carried out\n"[..]].concat()
-    };
-    let of_entry = |entry: Entry| {
+/// What the table asks for and is not carried out is said by name, never passed over: a line for each. Some of it
+/// this version does not do yet, some is for process 1 of a machine alone.
+pub fn not_done(table: &Table, on_machine: bool) -> Vec<Vec<u8>> {
+    let entries = table.entries().flat_map(|entry| {
         let name = [entry.group_name(), b"/", entry.tag(), b": "].concat();
-        entry_not_yet(&entry).into_iter().flatten().map(move |what| line(&[&name[..], what.as_bytes()]))
-    };
-    let settings = settings_not_yet(table.settings()).into_iter().flatten();
-    let of_settings = settings.map(|name| line(&[&b"the setting "[..], name.as_bytes()]));
-    table.entries().flat_map(of_entry).chain(of_settings).collect()
+        let limits = limits_of(entry.options()).into_iter().flatten().map(|what| (what, NOT_YET));
+        let action =
+            Some((entry.action().name(), NOT_HERE)).filter(|_| !on_machine && is_of_process_1(&entry));
+        limits
+            .chain(action)
+            .map(move |(what, why)| [&b"isinit: "[..], &name, what.as_bytes(), why.as_bytes()].concat())
+    });
+    let settings = table.settings();
+    let of_process_1 = [
+        (settings.mounts != Mounts::Auto).then_some("mounts"),
+        settings.watchdog.as_ref().map(|_| "watchdog"),
+    ];
+    let settings = of_process_1.into_iter().flatten().filter(|_| !on_machine);
+    let settings =
+        settings.map(|what| [b"isinit: the setting ", what.as_bytes(), NOT_HERE.as_bytes()].concat());
+    entries.chain(settings).collect()
 }
 
-fn entry_not_yet(entry: &Entry) -> [Option<&'static str>; 4] {
-    let options = entry.options();
-    let action = match entry.action() {
-        Action::Respawn | Action::Wait | Action::Once | Action::Test | Action::Off | Action::Initdefault => {
-            None
-        }
-        action => Some(action.name()),
-    };
+const NOT_YET: &str = " is known, but not yet carried out\n";
+const NOT_HERE: &str = " is for process 1 of a machine, and has no effect here\n";
+
+fn is_of_process_1(entry: &Entry) -> bool {
+    entry.action().occasion().is_of_the_whole() || entry.action() == Action::Restart
+}
+
+fn limits_of(options: &Options) -> [Option<&'static str>; 3] {
     [
-        action,
         options.memory_bytes.map(|_| "memory="),
         options.cpu_percent.map(|_| "cpu="),
         options.pids.map(|_| "pids="),
-    ]
-}
-
-fn settings_not_yet(settings: &Settings) -> [Option<&'static str>; 3] {
-    [
-        (settings.mounts != Mounts::Auto).then_some("mounts"),
-        settings.watchdog.as_ref().map(|_| "watchdog"),
-        settings.initscript.as_ref().map(|_| "initscript"),
     ]
 }
 

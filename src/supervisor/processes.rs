@@ -6,6 +6,7 @@
 //! process group, the session, and the orphans that have come to us (we are their subreaper) and carry the
 //! entry's tag in their environment.
 
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
 use signal_hook::consts;
@@ -16,7 +17,7 @@ use super::logs::{Awaited, Logs};
 use super::messages::say;
 use crate::engine::rows::{Last, Row};
 use crate::engine::{Engine, Event};
-use crate::isinittab::{Entry, Process, Ready, Table, Tty};
+use crate::isinittab::{Action, Entry, Ready, Table, Tty};
 use crate::limits::{ARGUMENTS_MAX, PROCESS_MAX_BYTES, TAG_MAX_BYTES};
 use crate::sys;
 use crate::sys::census::{Census, Wanted};
@@ -24,8 +25,8 @@ use crate::sys::cgroup::Cgroups;
 use crate::sys::spawn::{Full, Input, Spawn, Step, Words};
 use crate::sys::user::Credentials;
 
-/// Bytes that `/bin/sh -c` and the terminating zeros add to a process field.
-const SHELL_MAX_BYTES: usize = 64;
+/// Bytes that the shell, or the initscript with tag, levels and action, add to a process field.
+const SHELL_MAX_BYTES: usize = 8 * 1024;
 
 /// What starting and stopping needs.
 pub struct Processes {
@@ -38,14 +39,23 @@ pub struct Processes {
     census: Census,
     census_taken: bool,
     socket_marker: Vec<u8>,
+    on_machine: bool,
+    initscript: Option<CString>,
 }
 
+/// What sysvinit runs its commands by, if it is there (initscript(5)).
+const INITSCRIPT: &CStr = c"/etc/initscript";
+
+/// What BusyBox asks on the terminal of an `askfirst` entry.
+const ASK: &[u8] = b"\nPlease press Enter to activate this console. ";
+
 impl Processes {
-    /// For the processes of the daemon with this socket and this readiness socket.
-    pub fn new(socket: &[u8], notify: &[u8]) -> Processes {
+    /// For the processes of the daemon with this socket and this readiness socket. Those of a machine read from its
+    /// console, and are run by sysvinit's initscript where there is one.
+    pub fn new(socket: &[u8], notify: &[u8], on_machine: bool) -> Processes {
         Processes {
             argv: Words::new(PROCESS_MAX_BYTES.saturating_add(SHELL_MAX_BYTES), ARGUMENTS_MAX),
-            environment: Environment::new(socket, notify),
+            environment: Environment::new(socket, notify, on_machine),
             people: Vec::new(),
             logs: Logs::new(),
             awaited: Vec::new(),
@@ -53,6 +63,8 @@ impl Processes {
             census: Census::new(),
             census_taken: false,
             socket_marker: [b"ISINIT_SOCKET=", socket].concat(),
+            on_machine,
+            initscript: None,
         }
     }
 
@@ -60,6 +72,11 @@ impl Processes {
     pub fn prepare(&mut self, engine: &Engine) {
         let table = engine.table();
         self.environment.prepare(table);
+        let set = table.settings().initscript.as_ref().map(|path| path.as_os_str().as_encoded_bytes());
+        self.initscript = set.and_then(|path| CString::new(path).ok());
+        if self.on_machine && self.initscript.is_none() {
+            self.initscript = Some(INITSCRIPT.to_owned());
+        }
         self.look_up_people(table);
         self.logs.prepare(engine);
         let piped =
@@ -106,7 +123,7 @@ impl Processes {
             self.logs.open(reader)?;
         }
         let too_long = |Full| Trouble::Lasting(Step::Exec, sys::Errno::TOOBIG);
-        write_arguments(&mut self.argv, &entry.process()).map_err(too_long)?;
+        self.write_arguments(engine, row, entry).map_err(too_long)?;
         self.environment.fill(engine, row, entry).map_err(too_long)?;
         let ready = match entry.options().ready {
             Some(Ready::Fd(number)) => {
@@ -144,7 +161,11 @@ impl Processes {
             argv: &self.argv,
             env: self.environment.words(),
             search: self.environment.path(),
-            stdin: self.logs.output(row).map_or(Input::Null, Input::From),
+            stdin: match self.logs.output(row) {
+                Some(log) => Input::From(log),
+                None if self.on_machine => Input::Inherit,
+                None => Input::Null,
+            },
             stdout: output,
             stderr: output,
             extra: ready.map(|(pipe, number)| (pipe.as_fd(), *number)),
@@ -160,11 +181,34 @@ impl Processes {
             rlimits: &options.rlimits,
             credentials,
             cgroup: cgroup.as_ref().map(|cgroup| cgroup.as_fd()),
+            ask: (entry.action() == Action::Askfirst).then_some(ASK),
             login: entry.process().login,
             pid: &record.pid,
             fault: &record.fault,
         };
         Ok(sys::spawn::spawn(&spawn)?)
+    }
+
+    /// The command: as it is, by the shell, or by the initscript. The last not in single user mode, as sysvinit has
+    /// it, for it may be what is to be mended there; nor where `@` forbids it.
+    fn write_arguments(&mut self, engine: &Engine, row: u32, entry: &Entry) -> Result<(), Full> {
+        let process = entry.process();
+        let argv = &mut self.argv;
+        argv.clear();
+        let single = matches!(engine.levels_of(row).0, b"S" | b"s");
+        let wanted = self.initscript.as_ref().filter(|_| !process.bare && !single);
+        if let Some(script) = wanted.filter(|script| sys::files::can_read(script)) {
+            let words = [b"/bin/sh", script.to_bytes(), entry.tag(), entry.levels().raw()];
+            words.into_iter().try_for_each(|word| argv.push(word))?;
+            argv.push(entry.action().name().as_bytes())?;
+            return argv.push(process.text);
+        }
+        if process.shell {
+            argv.push(b"/bin/sh")?;
+            argv.push(b"-c")?;
+            return argv.push(process.text);
+        }
+        process.words().try_for_each(|word| argv.push(word))
     }
 
     fn person(&self, user: &[u8]) -> Option<&Credentials> {
@@ -265,16 +309,6 @@ impl From<sys::Errno> for Trouble {
 
 fn errno_word(errno: sys::Errno) -> u16 {
     errno.raw_os_error().unsigned_abs() as u16
-}
-
-fn write_arguments(argv: &mut Words, process: &Process) -> Result<(), Full> {
-    argv.clear();
-    if process.shell {
-        argv.push(b"/bin/sh")?;
-        argv.push(b"-c")?;
-        return argv.push(process.text);
-    }
-    process.words().try_for_each(|word| argv.push(word))
 }
 
 fn sweep_cgroup(cgroups: &Cgroups, tag: &[u8], signal: i32) -> bool {

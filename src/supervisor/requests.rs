@@ -66,6 +66,14 @@ impl Supervisor<'_> {
                 self.entry(place, tag, row, wait, false);
             }
             Request::Signal { signal, tag } => self.signal(place, signal, tag),
+            Request::Power(_) | Request::SwitchRoot { .. } | Request::Telinit { .. } | Request::Runlevel => {
+                self.carry_out_for_machine(place, request);
+            }
+            Request::StopAll { .. } if self.on_machine => {
+                self.answer(place, |answer| {
+                    answer.text("err 2 this is process 1 of a machine; write :poweroff, :reboot or :halt\n");
+                });
+            }
             Request::StopAll { wait } => {
                 self.engine.go_down(Farewell { status: 0, way: None }, sys::clock::now_ms());
                 match (classic, wait) {
@@ -77,14 +85,14 @@ impl Supervisor<'_> {
         }
     }
 
-    fn talk(&mut self, place: usize, talk: Talk) {
+    pub(super) fn talk(&mut self, place: usize, talk: Talk) {
         if let Some(client) = self.clients.get_mut(place) {
             client.talk = talk;
         }
     }
 
     /// One line of answer, the last one.
-    fn answer(&mut self, place: usize, write: impl FnOnce(&mut AnswerLine)) {
+    pub(super) fn answer(&mut self, place: usize, write: impl FnOnce(&mut AnswerLine)) {
         let mut line = AnswerLine::new();
         write(&mut line);
         if let Some(client) = self.clients.get_mut(place) {
@@ -93,7 +101,7 @@ impl Supervisor<'_> {
         }
     }
 
-    fn ok(&mut self, place: usize, word: &str) {
+    pub(super) fn ok(&mut self, place: usize, word: &str) {
         self.answer(place, |answer| {
             answer.text("ok").text(if word.is_empty() { "" } else { " " }).text(word).text("\n");
         });
@@ -107,7 +115,7 @@ impl Supervisor<'_> {
     }
 
     /// `answered`: `None` for the classic form, else whether the answer comes at the end of the switch.
-    fn tell(
+    pub(super) fn tell(
         &mut self,
         place: usize,
         group: &[u8],
@@ -130,14 +138,14 @@ impl Supervisor<'_> {
     }
 
     /// Who asked in the classic form gets no answer: why nothing came of it stands among the daemon's messages.
-    fn say_refused(&self, refusal: Refusal, group: &[u8], level: &[u8]) {
+    pub(super) fn say_refused(&self, refusal: Refusal, group: &[u8], level: &[u8]) {
         let mut line = AnswerLine::new();
         refusal_words(&mut line, self.engine.table(), refusal, group, level);
         let words = line.bytes().get(b"err 3 ".len()..).unwrap_or(&[]).trim_ascii_end();
         say(&[b"a tell of ", group, b" ", level, b" was not taken: ", words]);
     }
 
-    fn refuse(&mut self, place: usize, refusal: Refusal, group: &[u8], level: &[u8]) {
+    pub(super) fn refuse(&mut self, place: usize, refusal: Refusal, group: &[u8], level: &[u8]) {
         let mut line = AnswerLine::new();
         refusal_words(&mut line, self.engine.table(), refusal, group, level);
         self.answer(place, |answer| {
@@ -145,7 +153,7 @@ impl Supervisor<'_> {
         });
     }
 
-    fn refuse_table(&mut self, place: usize, text: Vec<u8>, answered: bool) {
+    pub(super) fn refuse_table(&mut self, place: usize, text: Vec<u8>, answered: bool) {
         if answered {
             let end = "err 4 the table has errors; the one in force is kept, and nothing was switched";
             self.talk(place, Talk::Saying { text, before: "say ", end, said: 0 });

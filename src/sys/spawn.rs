@@ -13,7 +13,7 @@
 //! when it reaps. A status of 127 with `fault` zero is the program's own.
 //!
 //! # What runs between clone and exec
-//! [`child`] and what it calls, and only system calls: no allocation, no lock, no panic. Other threads are not
+//! `child` and what it calls, and only system calls: no allocation, no lock, no panic. Other threads are not
 //! there in the child, and what they held (a lock of malloc, say) stays held for ever. Its order is not free:
 //!
 //! 1. a new session, before the terminal, which is taken by a session leader that has none;
@@ -21,9 +21,10 @@
 //! 3. oom score, nice value, limits: while we may still raise them;
 //! 4. groups, then gid, then uid: each needs the privilege that the next may take away;
 //! 5. umask and directory as that user, for a directory on NFS may be closed to root;
-//! 6. the signal mask last: a signal that was sent to the child's group meanwhile kills it here and
+//! 6. the signal mask: a signal that was sent to the child's group meanwhile kills it here and
 //!    not in the middle of a step. Dispositions are default already: ours are, and the kernel resets them for
-//!    the child (CLONE_CLEAR_SIGHAND) in case a fault handler is ours by then.
+//!    the child (CLONE_CLEAR_SIGHAND) in case a fault handler is ours by then;
+//! 7. the question last, as its answer may take days: who is asked can be stopped like any other process.
 
 #![allow(unsafe_code)]
 
@@ -92,6 +93,8 @@ pub struct Spawn<'a> {
     pub credentials: Option<&'a Credentials>,
     /// The directory of a cgroup (v2) in which the child starts.
     pub cgroup: Option<BorrowedFd<'a>>,
+    /// Written to descriptor 1; then a line is waited for on descriptor 0 before the program is executed.
+    pub ask: Option<&'a [u8]>,
     /// A login shell: argv\[0\] as the program sees it begins with `-`.
     pub login: bool,
     /// Where the kernel writes the child's process id. In shared memory.
@@ -117,7 +120,7 @@ pub struct Spawn<'a> {
 /// let child = spawn(&Spawn {
 ///     argv: &argv, env: &env, search: b"/bin:/usr/bin", stdin: Input::Null, stdout: None, stderr: None,
 ///     extra: None, tty: None, dir: None, umask: None, nice: None, oom: None, rlimits: &[],
-///     credentials: None, cgroup: None, login: false, pid, fault,
+///     credentials: None, cgroup: None, ask: None, login: false, pid, fault,
 /// }).unwrap();
 /// assert!(child > 1);
 /// ```
@@ -491,7 +494,24 @@ fn child(spawn: &Spawn<'_>, joined: bool) -> Result<Infallible, Fault> {
         spawn.argv.make_login();
     }
     super::signals::set_mask(0).map_err(Step::Mask.failed())?;
+    if let Some(words) = spawn.ask {
+        ask(words);
+    }
     Err(Fault { step: Step::Exec, errno: execute(spawn) })
+}
+
+/// Waits for a line of whoever sits at descriptor 0. Where nobody can sit (an end, an error) nobody is waited for.
+fn ask(words: &[u8]) {
+    let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
+    let _ = rustix::io::write(stdout, words);
+    let mut byte = [0];
+    loop {
+        match rustix::io::read(stdin, &mut byte) {
+            Ok(1) if byte != *b"\n" => {}
+            Err(Errno::INTR) => {}
+            Ok(_) | Err(_) => return,
+        }
+    }
 }
 
 /// Puts everything where the program looks for it, and sees to it that it inherits nothing else.
@@ -743,6 +763,7 @@ pub(super) mod tests {
                 rlimits: &[],
                 credentials: None,
                 cgroup: None,
+                ask: None,
                 login: false,
                 pid: self.pid,
                 fault: self.fault,
@@ -825,6 +846,29 @@ pub(super) mod tests {
             0
         });
         assert_eq!(status, 0);
+    }
+
+    #[test]
+    fn who_is_asked_answers_before_the_program_runs_and_can_be_stopped_meanwhile() {
+        let (read, write) = pipe::pair().unwrap();
+        let (hold, go) = pipe::pair().unwrap();
+        let stage = Stage::shell("echo runs");
+        let mut start = stage.plain();
+        (start.stdin, start.stdout, start.ask) =
+            (Input::From(hold.as_fd()), Some(write.as_fd()), Some(&b"well?\n"[..]));
+        let pid = spawn(&start).unwrap().cast_signed();
+        assert_eq!(line(&read), "well?");
+        rustix::io::write(&go, b"yes\n").unwrap();
+        assert_eq!((line(&read), wait_for(pid)), ("runs".into(), 0));
+
+        let pid = spawn(&start).unwrap().cast_signed();
+        assert_eq!(line(&read), "well?");
+        crate::sys::signals::send(pid, libc::SIGTERM).unwrap();
+        assert_eq!(wait_for(pid), 128 + libc::SIGTERM);
+        // Where nobody can answer nobody is waited for.
+        let pid = spawn(&start).unwrap().cast_signed();
+        drop(go);
+        assert_eq!((line(&read), line(&read), wait_for(pid)), ("well?".into(), "runs".into(), 0));
     }
 
     /// Makes system calls answer ENOSYS in this process, as an old kernel would.

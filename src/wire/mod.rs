@@ -19,4 +19,4 @@ pub mod client;
 pub mod init;
 mod request;
 
-pub use request::{Malformed, Request, parse};
+pub use request::{Malformed, Power, Request, parse};

@@ -69,6 +69,35 @@ pub enum Request<'a> {
         /// Answer when all is down.
         wait: bool,
     },
+    /// `:poweroff`, `:reboot`, `:halt`, `:kexec`: the machine goes down.
+    Power(Power),
+    /// `:switch-root DIR [INIT]`: another root file system, and its init.
+    SwitchRoot {
+        /// Where it is mounted.
+        root: &'a [u8],
+        /// Its init, as a path in there; empty for /sbin/init.
+        init: &'a [u8],
+    },
+    /// `:telinit LEVEL`, as telinit(8) has it.
+    Telinit {
+        /// One character.
+        level: &'a [u8],
+    },
+    /// `:runlevel`: the level of the main group, and the one before.
+    Runlevel,
+}
+
+/// How a machine goes down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Power {
+    /// Switched off.
+    Poweroff,
+    /// Started anew.
+    Reboot,
+    /// Stopped, with power on.
+    Halt,
+    /// Another kernel is started, without firmware.
+    Kexec,
 }
 
 /// Why a line is no request.
@@ -89,7 +118,7 @@ impl Malformed {
             Malformed::Empty => "an empty request; write GROUP LEVEL, or :status",
             Malformed::Unknown => {
                 "no such request; there are :ping :tell :status :plan :reread :watch :start :stop :restart :signal \
-                 :stopall"
+                 :stopall :poweroff :reboot :halt :kexec :switch-root :telinit :runlevel"
             }
             Malformed::Words => "too few words, too many, or an unknown one; see isinit-protocol(7)",
         }
@@ -132,6 +161,14 @@ pub fn parse(line: &[u8]) -> Result<Request<'_>, Malformed> {
         (b":restart", [tag, options @ ..]) => Ok(Request::Restart { tag, wait: waits(options)? }),
         (b":signal", [signal, tag]) => Ok(Request::Signal { signal, tag }),
         (b":stopall", options) => Ok(Request::StopAll { wait: waits(options)? }),
+        (b":poweroff", []) => Ok(Request::Power(Power::Poweroff)),
+        (b":reboot", []) => Ok(Request::Power(Power::Reboot)),
+        (b":halt", []) => Ok(Request::Power(Power::Halt)),
+        (b":kexec", []) => Ok(Request::Power(Power::Kexec)),
+        (b":switch-root", [root]) => Ok(Request::SwitchRoot { root, init: b"" }),
+        (b":switch-root", [root, init]) => Ok(Request::SwitchRoot { root, init }),
+        (b":telinit", [level]) => Ok(Request::Telinit { level }),
+        (b":runlevel", []) => Ok(Request::Runlevel),
         (name, _) if KNOWN.contains(&name) => Err(Malformed::Words),
         ([b':', ..], _) => Err(Malformed::Unknown),
         // IS::Init takes the first two words of a line, and forgets the others.
@@ -140,7 +177,7 @@ pub fn parse(line: &[u8]) -> Result<Request<'_>, Malformed> {
     }
 }
 
-const KNOWN: [&[u8]; 11] = [
+const KNOWN: [&[u8]; 18] = [
     b":ping",
     b":tell",
     b":status",
@@ -152,6 +189,13 @@ const KNOWN: [&[u8]; 11] = [
     b":restart",
     b":signal",
     b":stopall",
+    b":poweroff",
+    b":reboot",
+    b":halt",
+    b":kexec",
+    b":switch-root",
+    b":telinit",
+    b":runlevel",
 ];
 
 fn waits(options: &[&[u8]]) -> Result<bool, Malformed> {
