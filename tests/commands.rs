@@ -612,6 +612,7 @@ fn help_shows_its_examples_and_each_verb_has_its_own() {
         "stop",
         "restart",
         "signal",
+        "import",
         "poweroff",
         "switch-root",
     ] {

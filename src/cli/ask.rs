@@ -18,6 +18,7 @@ pub fn verb(common: &Common, verb: Verb) -> Result<(), Problem> {
         Verbs::Plan(what) => plan(common, &what),
         Verbs::Check(what) => check(common, &what),
         Verbs::Status(what) => status(common, &what),
+        Verbs::Import(what) => super::import::import(&what),
         Verbs::Watch(how) => watch(common, how.json),
         Verbs::Start(what) => simple(common, &format!(":start {} wait", word(&what.tag)?)),
         Verbs::Stop(what) => simple(common, &format!(":stop {} wait", word(&what.tag)?)),

@@ -5,6 +5,7 @@
 
 mod ask;
 mod daemon;
+mod import;
 mod json;
 mod old;
 mod show;
@@ -58,6 +59,7 @@ isinit: a clusterwide init. One table, one daemon, a level for each group.
   isinit watch [--json]        one line for each change
   isinit start|stop|restart TAG, signal SIGNAL TAG
   isinit poweroff|reboot|halt|kexec, switch-root DIR [INIT]
+  isinit import [--from sysvinit|busybox] FILE     an inittab as a table
 
   isinit web run               start the group web at level run
   isinit tell --wait web 0     stop it, and come back when it is down

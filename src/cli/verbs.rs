@@ -3,7 +3,7 @@
 use argh::FromArgs;
 
 /// All verbs.
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 15] = [
     "tell",
     "plan",
     "check",
@@ -18,10 +18,11 @@ pub const NAMES: [&str; 14] = [
     "halt",
     "kexec",
     "switch-root",
+    "import",
 ];
 
 /// Verbs that come with a later version, so that nobody takes them for levels.
-pub const LATER: [&str; 5] = ["run", "import", "upgrade", "timeline", "top"];
+pub const LATER: [&str; 4] = ["run", "upgrade", "timeline", "top"];
 
 /// a clusterwide init
 #[derive(FromArgs, Debug)]
@@ -47,6 +48,7 @@ pub enum Verbs {
     Halt(Halt),
     Kexec(Kexec),
     SwitchRoot(SwitchRoot),
+    Import(Import),
 }
 
 /// Stop everything and switch the machine off.
@@ -191,4 +193,19 @@ pub struct SignalTo {
     /// the entry
     #[argh(positional)]
     pub tag: String,
+}
+
+/// Add the group column to an inittab, and show what means something else then. Needs no daemon.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "import")]
+pub struct Import {
+    /// whose inittab it is: sysvinit or busybox (else it is seen by what is in it)
+    #[argh(option)]
+    pub from: Option<String>,
+    /// the group that its entries get (init)
+    #[argh(option, default = "String::from(\"init\")")]
+    pub group: String,
+    /// the inittab
+    #[argh(positional)]
+    pub file: String,
 }

@@ -24,6 +24,7 @@
 mod diagnostic;
 mod entry;
 mod glob;
+mod import;
 mod index;
 mod lexer;
 mod near;
@@ -42,6 +43,7 @@ use std::path::Path;
 
 pub use diagnostic::{Diagnostic, Report, Severity};
 pub use entry::{Action, Entry, Levels, Occasion, Process};
+pub use import::{Imported, Origin, import, import_file, is_group_name};
 pub use option::{Fail, Limit, NAMES as OPTION_NAMES, Options, RESOURCES, Ready, Tty};
 pub use setting::{Mounts, NAMES as SETTING_NAMES, Settings, Watchdog};
 pub use signal::Signal;

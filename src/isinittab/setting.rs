@@ -123,7 +123,7 @@ impl Settings {
     }
 }
 
-fn group(value: &[u8]) -> Result<Box<[u8]>, &'static str> {
+pub(super) fn group(value: &[u8]) -> Result<Box<[u8]>, &'static str> {
     let odd = value.iter().any(|byte| *byte <= b' ' || *byte == 127 || *byte == b':');
     if odd || value.len() > WORD_MAX_BYTES || value == b"stopall" {
         return Err("write the name of a group, as it stands in front of its entries");
