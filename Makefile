@@ -9,11 +9,27 @@ PAGES      := docs/isinit.8 docs/isinittab.5 docs/isinit-protocol.7
 # The promise of the project, kept by `make test`: this many bytes, with everything in it.
 BIN_MAX_BYTES := 524288
 
+# Rust's own linker serves where the host has no gcc for the target.
+LINK_aarch64-unknown-linux-musl := -C linker=rust-lld
+# And where rustup has no standard library either, the C library comes from Debian.
+LINK_armv7-unknown-linux-musleabihf = $(shell python3 qemu/cross.py armv7)
+LINK_riscv64gc-unknown-linux-musl   = $(shell python3 qemu/cross.py riscv64)
+
 # The standard library is built with the program, for size, and without what a program that does not unwind
 # has no use for: the symbol reader of backtraces alone is larger than all of isinit. Cargo offers that on
 # stable only to those who say RUSTC_BOOTSTRAP; a plain `cargo build --release` works too, and is larger.
-SMALL := RUSTC_BOOTSTRAP=1 RUSTFLAGS='$(RUSTFLAGS) -C force-unwind-tables=no'
+SMALL := RUSTC_BOOTSTRAP=1 RUSTFLAGS='$(strip $(RUSTFLAGS) -C force-unwind-tables=no $(LINK_$(TARGET)))'
 SMALL_STD := -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
+
+# The machines that are booted, and what Rust calls them.
+ARCH ?= x86_64 aarch64
+TARGET_x86_64  := x86_64-unknown-linux-musl
+TARGET_aarch64 := aarch64-unknown-linux-musl
+TARGET_armv7   := armv7-unknown-linux-musleabihf
+TARGET_riscv64 := riscv64gc-unknown-linux-musl
+comma := ,
+space := $() $()
+BED = python3 qemu/bed.py --target-dir=$(TARGET_DIR)
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
@@ -26,8 +42,8 @@ NOT_ROOT := $(filter-out 0,$(shell id -u))
 heading = @printf '\n== %s\n' '$(1)'
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test sim bench doc install clean help \
-        needs-build needs-test format lint size tests doctests manpages
+.PHONY: build demo test qemu qemu-test sim bench doc install clean help \
+        needs-build needs-test needs-qemu format lint size tests doctests manpages
 # The steps of `make test` are a sequence to be read, also under -j; cargo is parallel by itself.
 .NOTPARALLEL:
 
@@ -37,7 +53,7 @@ build: needs-build ## the static release binary (this is what `make` alone does)
 demo: build ## a plan, a switch, a respawn, a failed test and a graceful stop, before your eyes
 	sh examples/demo.sh $(BIN)
 
-test: needs-test format lint build size doctests tests manpages ## everything that has to be true before a change is taken
+test: needs-test format lint build size doc doctests tests manpages ## everything that has to be true before a change is taken
 	$(call heading,all is well)
 
 format:
@@ -70,6 +86,17 @@ manpages:
 	$(call heading,manual pages)
 	mandoc -T lint -W warning $(PAGES)
 
+qemu: needs-qemu ## a machine with isinit as its PID 1, on this terminal: ARCH= for another than x86_64
+	$(MAKE) --no-print-directory build TARGET=$(TARGET_$(firstword $(ARCH)))
+	$(BED) --arch=$(firstword $(ARCH)) look
+
+qemu-test: needs-qemu ## boots real kernels: CASE= for some of the cases, ARCH= for other machines
+	@for target in $(foreach arch,$(ARCH),$(TARGET_$(arch))); do \
+		$(MAKE) --no-print-directory build TARGET=$$target || exit 1; \
+	done
+	$(call heading,boots under QEMU)
+	$(BED) --arch=$(subst $(space),$(comma),$(strip $(ARCH))) test $(CASE)
+
 sim: needs-build ## the engine against a fake kernel: SEED= to repeat a history, STEPS= for its length
 	ISINIT_SIM_SEED=$(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')) \
 	ISINIT_SIM_STEPS=$(or $(STEPS),10000000) \
@@ -79,6 +106,7 @@ bench: build ## how fast, as a ratio to a bare loop in C in the same run
 	ISINIT_BIN=$(BIN) cargo bench --bench bench
 
 doc: needs-build ## the library's documentation, a broken link being an error
+	$(call heading,documentation)
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --lib
 
 # Who installs (root) is often not who builds: what is built already is taken as it is.
@@ -94,8 +122,8 @@ clean: ## what was built
 	cargo clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
-	while IFS='|' read -r name what; do printf 'make %-8s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
+	while IFS='|' read -r name what; do printf 'make %-9s %s\n' "$$name" "$$what"; done
 
 needs-build:
 	@sh .ci/needs build $(TARGET)
@@ -104,3 +132,6 @@ needs-test:
 	@sh .ci/needs build $(TARGET)
 	$(call heading,what the tests need)
 	@sh .ci/needs test $(TARGET)
+
+needs-qemu:
+	@sh .ci/needs qemu $(ARCH)
