@@ -226,6 +226,9 @@ class Machine:
         tree = image.Tree()
         if self.debian:
             self.add_files(tree, "disk:")
+            # A distribution has its kernel with it.
+            tree.file("boot/vmlinuz", self.kernel.image.read_bytes())
+            tree.file("boot/initrd", self.initramfs().cpio())
             debian.disk(self.debian, tree, self.disk)
             return
         tree = image.busybox(self.isinit, self.box)

@@ -9,7 +9,7 @@ from pathlib import Path
 import image
 from packages import Missing
 
-PACKAGES = "sysvinit-core,initscripts,sysv-rc,util-linux,procps,login,passwd,kmod,e2fsprogs"
+PACKAGES = "sysvinit-core,initscripts,sysv-rc,util-linux,procps,login,passwd,kmod,e2fsprogs,kexec-tools"
 ROOT_MB = 700
 
 

@@ -94,6 +94,10 @@ pub const ENVIRONMENT_MAX_BYTES: usize = 128 * 1024;
 /// for, so that a flood cannot take the place of a client that was accepted in the same turn.
 pub const ACCEPTS_MAX: usize = 32;
 
+/// Times in a row that the socket is made anew. Who takes it away as fast as that has it his way until the next event:
+/// its loss is one.
+pub const SOCKET_TRIES: usize = 8;
+
 /// Requests of one client that are carried out before the loop looks at everything else again: one who asks faster
 /// than he is answered has the daemon to himself otherwise.
 pub const REQUESTS_MAX: usize = 16;

@@ -7,7 +7,7 @@ use super::agenda::{Deadlines, Members, Pids, Queue};
 use super::child::{self, Goal};
 use super::rows::{Flags, GroupRow, NONE, Row};
 use super::{Engine, Ms, Roster, Writers};
-use crate::isinittab::{Action, Entry, Occasion, Table};
+use crate::isinittab::{Action, Entry, Occasion, Table, hash};
 
 /// Why a table cannot be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,21 +244,16 @@ struct NameIndex {
 
 impl NameIndex {
     fn new<'n>(names: impl Iterator<Item = Option<&'n [u8]>>) -> NameIndex {
-        let hashed = |(number, name): (usize, Option<&[u8]>)| Some((fnv(name?), number as u32));
+        let hashed = |(number, name): (usize, Option<&[u8]>)| Some((hash(name?), number as u32));
         let mut hashes: Vec<(u64, u32)> = names.enumerate().filter_map(hashed).collect();
         hashes.sort_unstable();
         NameIndex { hashes }
     }
 
     fn find(&self, name: &[u8], mut is: impl FnMut(u32) -> bool) -> u32 {
-        let hash = fnv(name);
-        let first = self.hashes.partition_point(|(other, _)| *other < hash);
-        let same = self.hashes[first..].iter().take_while(|(other, _)| *other == hash);
+        let wanted = hash(name);
+        let first = self.hashes.partition_point(|(other, _)| *other < wanted);
+        let same = self.hashes[first..].iter().take_while(|(other, _)| *other == wanted);
         same.map(|(_, number)| *number).find(|number| is(*number)).unwrap_or(NONE)
     }
-}
-
-fn fnv(name: &[u8]) -> u64 {
-    name.iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -44,6 +44,7 @@ use std::path::Path;
 pub use diagnostic::{Diagnostic, Report, Severity};
 pub use entry::{Action, Entry, Levels, Occasion, Process};
 pub use import::{Imported, Origin, import, import_file, is_group_name};
+pub(crate) use index::hash;
 pub use option::{Fail, Limit, NAMES as OPTION_NAMES, Options, RESOURCES, Ready, Tty};
 pub use setting::{Mounts, NAMES as SETTING_NAMES, Settings, Watchdog};
 pub use signal::Signal;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use super::words::say;
 use crate::limits::LAST_RESORT_PAUSE_MS;
 use crate::sys::clock::now_ms;
-use crate::sys::spawn::{Input, Spawn, Words, spawn};
+use crate::sys::spawn::{Spawn, Words, spawn};
 use crate::sys::{files, output, poll, power, reap};
 
 /// Shells, and the words that they are called by: the first asks for the password of root, if there is one.
@@ -42,26 +42,6 @@ fn start_shell(pid: &AtomicU32, fault: &AtomicU64) -> Option<u32> {
     argv.push(program).ok()?;
     env.push_pair(b"PATH", b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").ok()?;
     env.push_pair(b"TERM", b"linux").ok()?;
-    let shell = Spawn {
-        argv: &argv,
-        env: &env,
-        search: b"",
-        stdin: Input::Inherit,
-        stdout: None,
-        stderr: None,
-        extra: None,
-        tty: Some(c"/dev/console"),
-        dir: None,
-        umask: None,
-        nice: None,
-        oom: None,
-        rlimits: &[],
-        credentials: None,
-        cgroup: None,
-        ask: None,
-        login,
-        pid,
-        fault,
-    };
+    let shell = Spawn { tty: Some(c"/dev/console"), login, ..Spawn::new(&argv, &env, pid, fault) };
     spawn(&shell).ok()
 }

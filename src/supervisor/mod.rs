@@ -47,6 +47,7 @@ use crate::engine::{Effect, Engine, Event, Farewell, LoadError, Memory, Ms, NEVE
 use crate::isinittab::{Action, Entry, Mounts, Options, Table};
 use crate::limits::{
     ACCEPTS_MAX, CLIENTS_MAX, ENTRIES_MAX, GROUPS_MAX, REQUESTS_MAX, RESERVED_DESCRIPTORS, RETRY_MS,
+    SOCKET_TRIES,
 };
 use crate::sys;
 use crate::sys::notify::Notify;
@@ -571,7 +572,10 @@ impl Supervisor<'_> {
     /// Makes the socket anew if its file is not there any more, or is not ours. And looks again, for it may go
     /// before its directory is watched.
     fn restore_socket(&mut self) {
-        while !self.listener.as_ref().is_some_and(Listener::still_there) {
+        for _ in 0..SOCKET_TRIES {
+            if self.listener.as_ref().is_some_and(Listener::still_there) {
+                return;
+            }
             // Who has come by the old one, and was not let in yet, is lost with it.
             self.accept(sys::clock::now_ms());
             let made = sys::socket::listen(&self.socket_path);

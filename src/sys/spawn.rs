@@ -103,13 +103,40 @@ pub struct Spawn<'a> {
     pub fault: &'a AtomicU64,
 }
 
+impl<'a> Spawn<'a> {
+    /// A process with nothing but its words and its environment: all else is ours, or the system's usual.
+    pub fn new(argv: &'a Words, env: &'a Words, pid: &'a AtomicU32, fault: &'a AtomicU64) -> Spawn<'a> {
+        Spawn {
+            argv,
+            env,
+            search: b"",
+            stdin: Input::Null,
+            stdout: None,
+            stderr: None,
+            extra: None,
+            tty: None,
+            dir: None,
+            umask: None,
+            nice: None,
+            oom: None,
+            rlimits: &[],
+            credentials: None,
+            cgroup: None,
+            ask: None,
+            login: false,
+            pid,
+            fault,
+        }
+    }
+}
+
 /// Starts a process and returns its process id; does not wait for the exec. It is the leader of a new
 /// session and process group, with an empty signal mask and default dispositions, and no descriptor above 2 but
 /// `extra`. All signals have to be blocked in the caller ([`Signals::take`](super::signals::Signals::take)).
 ///
 /// ```no_run
 /// use isinit::sys::memory::Shared;
-/// use isinit::sys::spawn::{Input, Spawn, Words, spawn};
+/// use isinit::sys::spawn::{Spawn, Words, spawn};
 /// use std::sync::atomic::{AtomicU32, AtomicU64};
 /// let mut shared = Shared::create(c"example", 4096).unwrap();
 /// let fault = &shared.carve::<AtomicU64>(1).unwrap()[0];
@@ -118,9 +145,7 @@ pub struct Spawn<'a> {
 /// argv.push(b"sleep").unwrap();
 /// argv.push(b"1").unwrap();
 /// let child = spawn(&Spawn {
-///     argv: &argv, env: &env, search: b"/bin:/usr/bin", stdin: Input::Null, stdout: None, stderr: None,
-///     extra: None, tty: None, dir: None, umask: None, nice: None, oom: None, rlimits: &[],
-///     credentials: None, cgroup: None, ask: None, login: false, pid, fault,
+///     search: b"/bin:/usr/bin", ..Spawn::new(&argv, &env, pid, fault)
 /// }).unwrap();
 /// assert!(child > 1);
 /// ```
@@ -747,27 +772,7 @@ pub(super) mod tests {
         }
 
         fn plain(&self) -> Spawn<'_> {
-            Spawn {
-                argv: &self.argv,
-                env: &self.env,
-                search: PATH,
-                stdin: Input::Null,
-                stdout: None,
-                stderr: None,
-                extra: None,
-                tty: None,
-                dir: None,
-                umask: None,
-                nice: None,
-                oom: None,
-                rlimits: &[],
-                credentials: None,
-                cgroup: None,
-                ask: None,
-                login: false,
-                pid: self.pid,
-                fault: self.fault,
-            }
+            Spawn { search: PATH, ..Spawn::new(&self.argv, &self.env, self.pid, self.fault) }
         }
 
         /// Starts it and waits for its end; its status, and what it wrote.
