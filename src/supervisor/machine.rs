@@ -17,7 +17,7 @@ use super::messages::{errno_words, say, say_bad_table, say_errno};
 use super::{Begin, Reread, Supervisor};
 use crate::engine::rows::{Last, NONE, Transition, What};
 use crate::engine::{Farewell, Ms, NEVER, Tell};
-use crate::isinittab::{Action, Mounts, Occasion, Table};
+use crate::isinittab::{Action, Entry, Group, Mounts, Occasion, Table};
 use crate::machine;
 use crate::machine::arguments::Arguments;
 use crate::machine::down::Ending;
@@ -144,8 +144,32 @@ fn find_table(path: &Path, wishes: &Arguments) -> Found {
             loaded.warnings,
             path.display()
         )),
+        // sysvinit gives a shell then, too.
+        Ok(loaded) if wishes.single && !has_single_user_mode(&loaded.table) => emergency(format!(
+            "{}isinit: emergency: no entry of the main group is at level S\n",
+            loaded.warnings
+        )),
         Ok(loaded) => Found { table: loaded.table, words: loaded.warnings.to_string(), in_emergency: false },
     }
+}
+
+/// The group that the old programs mean, which know of none: the setting `group`, else the one that is called as
+/// the host, else the first that has an `initdefault`, else the first.
+pub(super) fn main_group(table: &Table) -> Option<Group<'_>> {
+    let host = sys::host::hostname();
+    let named = table.settings().group.as_deref().unwrap_or(&host);
+    let groups = || (0..table.groups() as u32).filter_map(|number| table.group(number));
+    let found = table.find_group(named).and_then(|number| table.group(number));
+    let found = found.or_else(|| groups().find(|group| group.initdefault.is_some()));
+    found.or_else(|| groups().next())
+}
+
+/// Is there a single user mode: anything that the main group has at level S alone?
+fn has_single_user_mode(table: &Table) -> bool {
+    let main = main_group(table).map(|group| group.name);
+    let is_main = |entry: &Entry| Some(entry.group_name()) == main;
+    let mut at_s = table.entries().filter(|entry| entry.action().occasion() == Occasion::Level);
+    at_s.any(|entry| is_main(&entry) && entry.levels().names(b"S"))
 }
 
 /// Is there anything that a machine would start by itself? One that boots into nothing is no use to anybody.
@@ -203,23 +227,9 @@ impl Supervisor<'_> {
     /// Tells the main group a level: the one of `telinit`, `runlevel` and the kernel's command line.
     pub(super) fn tell_main(&mut self, level: &[u8], now: Ms) {
         let name = SmallVec::<[u8; 64]>::from_slice(self.main_name());
-        // Single user mode is also for who has no entry for it: everything is stopped then, and the console free.
-        let how = Tell { force: level.eq_ignore_ascii_case(b"S"), revert: false };
-        if let Err(refusal) = self.engine.tell(&name, level, how, now) {
+        if let Err(refusal) = self.engine.tell(&name, level, Tell::default(), now) {
             self.say_refused(refusal, &name, level);
         }
-    }
-
-    /// The group that the old programs mean, which know of none: the setting `group`, else the one that is called as
-    /// the host, else the first that has an `initdefault`, else the first.
-    pub(super) fn main_group(&self) -> Option<&[u8]> {
-        let table = self.engine.table();
-        let host = sys::host::hostname();
-        let named = table.settings().group.as_deref().unwrap_or(&host);
-        let groups = || (0..table.groups() as u32).filter_map(|number| table.group(number));
-        let found = table.find_group(named).and_then(|number| table.group(number));
-        let found = found.or_else(|| groups().find(|group| group.initdefault.is_some()));
-        found.or_else(|| groups().next()).map(|group| group.name)
     }
 
     /// Brings the machine down. What was asked for first counts.

@@ -294,7 +294,8 @@ impl Supervisor<'_> {
         let most = self.clients.len().saturating_add(6).saturating_add(awaited);
         self.poll = PollSet::new(most);
         self.sources = Vec::with_capacity(most);
-        self.main = self.main_group().and_then(|name| self.engine.find_group(name));
+        let main = machine::main_group(self.engine.table());
+        self.main = main.and_then(|group| self.engine.find_group(group.name));
         not_done(self.engine.table(), self.on_machine).iter().for_each(|line| sys::output::say(line));
         Ok(())
     }
