@@ -285,8 +285,8 @@ fn what_is_wrong_on_the_command_line_is_named_with_what_would_be_right_and_reach
         (&["signal", "HUP"], "tag"),
         (&["tell", "--bogus", "g", "run"], "`isinit tell --help`"),
         (&["tell", "--timeout", "-1", "g", "run"], "--timeout -1: no time to wait for"),
-        (&["tell", "--timeout", "nan", "g", "run"], "write seconds, such as 60"),
-        (&["tell", "--timeout", "1e30", "g", "run"], "write seconds, such as 60"),
+        (&["tell", "--timeout", "nan", "g", "run"], "write seconds, as 5 or 0.5"),
+        (&["tell", "--timeout", "1e30", "g", "run"], "write seconds, as 5 or 0.5"),
         (&["tell", "g\n:stopall", "run"], "is no name"),
         (&["tell", "g", ""], "is no name"),
     ] {

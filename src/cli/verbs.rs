@@ -92,7 +92,7 @@ pub struct Tell {
     pub wait: bool,
     /// wait for so many seconds at most (exit status 7)
     #[argh(option)]
-    pub timeout: Option<f64>,
+    pub timeout: Option<String>,
     /// go back to the level before if something fails on the way
     #[argh(switch)]
     pub or_revert: bool,

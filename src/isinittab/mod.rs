@@ -45,6 +45,7 @@ pub use diagnostic::{Diagnostic, Report, Severity};
 pub use entry::{Action, Entry, Levels, Occasion, Process};
 pub use import::{Imported, Origin, import, import_file, is_group_name};
 pub(crate) use index::hash;
+pub(crate) use option::seconds as seconds_to_ms;
 pub use option::{Fail, Limit, NAMES as OPTION_NAMES, Options, RESOURCES, Ready, Tty};
 pub use setting::{Mounts, NAMES as SETTING_NAMES, Settings, Watchdog};
 pub use signal::Signal;

@@ -247,7 +247,7 @@ impl Options {
 }
 
 /// Seconds, with a fraction if wanted, as milliseconds.
-pub(super) fn seconds(value: &[u8]) -> Result<u32, &'static str> {
+pub(crate) fn seconds(value: &[u8]) -> Result<u32, &'static str> {
     const WRONG: &str = "write seconds, as 5 or 0.5";
     let text = std::str::from_utf8(value).map_err(|_| WRONG)?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
