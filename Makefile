@@ -33,6 +33,9 @@ comma := ,
 space := $() $()
 BED = python3 qemu/bed.py --target-dir=$(TARGET_DIR)
 
+# The programs that isinit is by another name.
+OLD_NAMES := init telinit halt poweroff reboot runlevel
+
 PREFIX  ?= /usr/local
 DESTDIR ?=
 SBINDIR := $(DESTDIR)$(PREFIX)/sbin
@@ -44,8 +47,8 @@ NOT_ROOT := $(filter-out 0,$(shell id -u))
 heading = @printf '\n== %s\n' '$(1)'
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test qemu qemu-test sim bench doc install clean help \
-        needs-build needs-test needs-qemu format lint size tests doctests manpages
+.PHONY: build demo test qemu qemu-test sim bench doc install install-init clean help \
+        needs-build needs-test needs-qemu format lint size tests doctests manpages installed
 # The steps of `make test` are a sequence to be read, also under -j; cargo is parallel by itself.
 .NOTPARALLEL:
 
@@ -55,7 +58,7 @@ build: needs-build ## the static release binary (this is what `make` alone does)
 demo: build ## a plan, a switch, a respawn, a failed test and a graceful stop, before your eyes
 	sh examples/demo.sh $(BIN)
 
-test: needs-test format lint build size doc doctests tests manpages ## everything that has to be true before a change is taken
+test: needs-test format lint build size doc doctests tests manpages installed ## everything that has to be true before a change is taken
 	$(call heading,all is well)
 
 format:
@@ -87,6 +90,13 @@ tests: build
 manpages:
 	$(call heading,manual pages)
 	mandoc -T lint -W warning $(PAGES)
+
+installed: build
+	$(call heading,what make install-init puts where)
+	@place=$$(mktemp -d) && $(MAKE) --no-print-directory install-init DESTDIR=$$place >/dev/null && \
+	for name in $(OLD_NAMES); do \
+		test "$$(readlink -f $$place$(PREFIX)/sbin/$$name)" = $$place$(PREFIX)/sbin/isinit || exit 1; \
+	done && (cd $$place && find . -type f -o -type l | sort) && rm -r $$place
 
 qemu: needs-qemu ## a machine with isinit as its PID 1, on this terminal: ARCH= for another than x86_64
 	$(MAKE) --no-print-directory build TARGET=$(TARGET_$(firstword $(ARCH)))
@@ -120,12 +130,15 @@ install: ## binary and manual pages, under DESTDIR and PREFIX
 	install -m 0644 docs/isinittab.5 $(MANDIR)/man5/
 	install -m 0644 docs/isinit-protocol.7 $(MANDIR)/man7/
 
+install-init: install ## and the links that make it the machine's init, telinit, halt, poweroff, reboot and runlevel
+	for name in $(OLD_NAMES); do ln -sf isinit $(SBINDIR)/$$name || exit 1; done
+
 clean: ## what was built
 	cargo clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
-	while IFS='|' read -r name what; do printf 'make %-9s %s\n' "$$name" "$$what"; done
+	while IFS='|' read -r name what; do printf 'make %-12s %s\n' "$$name" "$$what"; done
 
 needs-build:
 	@sh .ci/needs build $(TARGET)

@@ -94,6 +94,10 @@ pub const ENVIRONMENT_MAX_BYTES: usize = 128 * 1024;
 /// for, so that a flood cannot take the place of a client that was accepted in the same turn.
 pub const ACCEPTS_MAX: usize = 32;
 
+/// Requests that are taken from /run/initctl in one wake-up, and pieces of rubbish that are dropped: more than a pipe
+/// holds (65,536 bytes, 170 requests), so that only a writer who goes on writing meanwhile has to wait for the next.
+pub const INITCTL_REQUESTS_MAX: usize = 256;
+
 /// Times in a row that the socket is made anew. Who takes it away as fast as that has it his way until the next event:
 /// its loss is one.
 pub const SOCKET_TRIES: usize = 8;

@@ -5,7 +5,7 @@
 use std::ffi::CString;
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
 use super::{Common, Problem, Status, end, show};
 use crate::machine::utmp::{self, Utmp};
@@ -38,52 +38,99 @@ fn usage(words: &str) -> Problem {
 fn telinit(name: &str, args: &[&str]) -> Result<(), Problem> {
     let wrong = || {
         usage(&format!(
-            "usage: {name} [-t SECONDS] [-e VAR[=VALUE]] 0123456789SsabcQqUu\n\
+            "usage: {name} [-t SECONDS] 0123456789SsabcQqUu\n       {name} -e VAR[=VALUE]...\n\
              0 powers off, 6 reboots, q reads the table again; others are levels of the main group"
         ))
     };
-    let mut args = args.iter();
+    let mut variables = Vec::new();
+    let mut args = args.iter().copied();
     let level = loop {
-        match args.next().copied().ok_or_else(wrong)? {
-            // Entries have a time for stopping of their own; the environment of processes is the table's.
-            "-t" | "-e" => _ = args.next().ok_or_else(wrong)?,
-            option if option.starts_with("-t") || option.starts_with("-e") => {}
-            level => break level,
+        match args.next() {
+            // Entries have a time for stopping of their own.
+            Some("-t") => _ = args.next().ok_or_else(wrong)?,
+            Some("-e") => variables.push(args.next().ok_or_else(wrong)?),
+            Some(option) if option.starts_with("-t") => {}
+            Some(option) if option.starts_with("-e") => variables.push(option.get(2..).unwrap_or_default()),
+            other => break other,
         }
     };
-    let is_level =
-        matches!(level.as_bytes(), [byte] if byte.is_ascii_digit() || b"SsabcABCQqUu".contains(byte));
-    if !is_level || args.next().is_some() {
-        return Err(wrong());
+    match level {
+        None if !variables.is_empty() => set_variables(&variables, wrong),
+        Some(level) if is_level(level) && variables.is_empty() && args.next().is_none() => {
+            ask(&format!(":telinit {level}"), Order::level(level.as_bytes().first().copied().unwrap_or(0)))
+        }
+        _ => Err(wrong()),
     }
-    ask(&format!(":telinit {level}"), level.as_bytes().first().copied().unwrap_or(0))
 }
 
-/// Asks our daemon, or sysvinit's for a level.
-fn ask(request: &str, level: u8) -> Result<(), Problem> {
-    let connection = Common::default().connect();
-    match connection {
+fn is_level(word: &str) -> bool {
+    matches!(word.as_bytes(), [byte] if byte.is_ascii_digit() || b"SsabcABCQqUu".contains(byte))
+}
+
+/// sysvinit's init takes variables by its pipe alone, and so does ours, for INIT_HALT.
+fn set_variables(variables: &[&str], wrong: impl Fn() -> Problem) -> Result<(), Problem> {
+    let order = Order::variables(variables).ok_or_else(wrong)?;
+    write_to_pipe(&[order])
+        .ok_or_else(|| Problem::new(Status::NoDaemon, "no init listens at /run/initctl or /dev/initctl"))
+}
+
+/// Asks our daemon, or the init behind sysvinit's pipe where ours does not answer, or is not process 1 of the machine.
+fn ask(request: &str, order: Order) -> Result<(), Problem> {
+    let asked = Common::default().connect().and_then(|mut daemon| Ok(daemon.gather(request.as_bytes())?));
+    match asked {
         Err(problem) if problem.status == Status::NoDaemon as i32 => {
-            PIPES.iter().find_map(|pipe| write_request(pipe, level).ok()).ok_or_else(|| {
-                let words = format!("{}; and there is no /run/initctl", problem.words);
+            write_to_pipe(&order.with_its_variable(request)).ok_or_else(|| {
+                let words = format!("{}; and no init listens at /run/initctl", problem.words);
                 Problem { words, ..problem }
             })
         }
-        connection => {
-            connection?.gather(request.as_bytes())?;
-            Ok(())
-        }
+        asked => asked.map(drop),
     }
 }
 
-/// sysvinit's `struct init_request`: a magic number, RUNLVL, the level, the seconds from SIGTERM to SIGKILL.
-fn write_request(pipe: &str, level: u8) -> std::io::Result<()> {
-    let mut request: Vec<u8> =
-        [0x0309_1969, 1, u32::from(level), 5].iter().flat_map(|word: &u32| word.to_ne_bytes()).collect();
-    request.resize(384, 0);
-    // Without a reader it is nobody's pipe, and would hold us up.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    OpenOptions::new().write(true).custom_flags(flags).open(pipe)?.write_all(&request)
+/// sysvinit's `struct init_request`: a magic number, what to do, a level, the seconds from SIGTERM to SIGKILL, and text.
+struct Order([u8; 384]);
+
+impl Order {
+    fn new(command: u32, level: u8, text: &[u8]) -> Order {
+        let words = [0x0309_1969, command, u32::from(level), 5];
+        let mut bytes = [0; 384];
+        let from = words.iter().flat_map(|word: &u32| word.to_ne_bytes()).chain(text.iter().copied());
+        bytes.iter_mut().zip(from).for_each(|(to, from)| *to = from);
+        Order(bytes)
+    }
+
+    fn level(level: u8) -> Order {
+        Order::new(1, level, b"")
+    }
+
+    /// `None` if they do not fit.
+    fn variables(variables: &[&str]) -> Option<Order> {
+        let text: Vec<u8> = variables.iter().flat_map(|word| word.bytes().chain([0])).collect();
+        (text.len() < 368).then(|| Order::new(6, 0, &text))
+    }
+
+    /// At level 0, sysvinit's scripts switch the power off, or do what INIT_HALT says.
+    fn with_its_variable(self, request: &str) -> Vec<Order> {
+        let variable = match request {
+            ":halt" => Some("INIT_HALT=HALT"),
+            ":poweroff" => Some("INIT_HALT=POWEROFF"),
+            _ => None,
+        };
+        variable.and_then(|variable| Order::variables(&[variable])).into_iter().chain([self]).collect()
+    }
+}
+
+/// Writes to the first pipe that has a reader; `None` if there is none.
+fn write_to_pipe(orders: &[Order]) -> Option<()> {
+    let bytes: Vec<u8> = orders.iter().flat_map(|order| order.0).collect();
+    PIPES.iter().find_map(|pipe| {
+        // Without a reader it is nobody's pipe, and would hold us up.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let mut pipe = OpenOptions::new().write(true).custom_flags(flags).open(pipe).ok()?;
+        let is_pipe = pipe.metadata().is_ok_and(|data| data.file_type().is_fifo());
+        is_pipe.then(|| pipe.write_all(&bytes).ok()).flatten()
+    })
 }
 
 /// What halt(8) of sysvinit is told.
@@ -113,9 +160,9 @@ fn halt(name: &str, reboot: Reboot, args: &[&str]) -> Result<(), Problem> {
     match reboot {
         _ if how.record_alone => Ok(()),
         reboot if how.force => at_once(name, reboot, how.no_sync),
-        Reboot::PowerOff => ask(":poweroff", b'0'),
-        Reboot::Halt => ask(":halt", b'0'),
-        Reboot::Restart | Reboot::Kexec => ask(":reboot", b'6'),
+        Reboot::PowerOff => ask(":poweroff", Order::level(b'0')),
+        Reboot::Halt => ask(":halt", Order::level(b'0')),
+        Reboot::Restart | Reboot::Kexec => ask(":reboot", Order::level(b'6')),
     }
 }
 
@@ -185,6 +232,7 @@ fn runlevel(args: &[&str]) -> Result<(), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::initctl::Asked;
 
     #[test]
     fn options_of_halt_may_stand_together() {
@@ -195,13 +243,13 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_what_init_reads() {
-        let path = std::env::temp_dir().join(format!("isinit-initctl-{}", std::process::id()));
-        std::fs::write(&path, "").unwrap();
-        write_request(path.to_str().unwrap(), b'3').unwrap();
-        let request: [u8; 384] = std::fs::read(&path).unwrap().try_into().unwrap();
-        std::fs::remove_file(&path).unwrap();
-        let asked = crate::machine::initctl::Asked::read(&request);
-        assert_eq!(asked, Some(crate::machine::initctl::Asked::Level(b'3')));
+    fn an_order_is_what_init_reads() {
+        let read = |order: Order| Asked::read(&order.0);
+        assert_eq!(read(Order::level(b'3')), Some(Asked::Level(b'3')));
+        let halt: Vec<_> = Order::level(b'0').with_its_variable(":halt").into_iter().map(read).collect();
+        assert_eq!(halt, [Some(Asked::HaltsAtZero(true)), Some(Asked::Level(b'0'))]);
+        let off = Order::variables(&["A=1", "INIT_HALT=POWEROFF"]).and_then(read);
+        assert_eq!(off, Some(Asked::HaltsAtZero(false)));
+        assert!(Order::variables(&["A=".repeat(184).as_str()]).is_none());
     }
 }

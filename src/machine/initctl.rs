@@ -4,6 +4,7 @@
 //! is no request (rubbish, half of one) cannot be told from the beginning of the next one; then all that is in the pipe
 //! is dropped, and said so. It does no harm: who writes here is root.
 
+use crate::limits::INITCTL_REQUESTS_MAX;
 use crate::machine::words::{say, say_errno};
 use crate::sys::Errno;
 use crate::sys::fifo::Fifo;
@@ -32,6 +33,8 @@ pub enum Asked {
     PowerBack,
     /// Going down to level 0 halts the machine, and leaves the power on (`shutdown -H`); or switches it off.
     HaltsAtZero(bool),
+    /// Another variable of the environment of processes, which is the table's.
+    Variable,
     /// Something that we have no use for.
     Nothing,
 }
@@ -59,21 +62,25 @@ impl Asked {
             (2, _) => Asked::PowerFails,
             (3, _) => Asked::PowerLow,
             (4, _) => Asked::PowerBack,
-            (6, _) => variable(data),
-            // INIT_CMD_START, BSD and UNSETENV: sysvinit does nothing for the first two.
+            (6 | 7, _) => variable(data),
+            // INIT_CMD_START and BSD: sysvinit does nothing for them.
             _ => Asked::Nothing,
         })
     }
 }
 
-/// INIT_CMD_SETENV: `NAME=VALUE`. sysvinit's shutdown says so what the scripts of level 0 are to do at their end.
+/// INIT_CMD_SETENV and UNSETENV: some of `NAME=VALUE`, each with a zero byte at its end; the name alone takes a variable
+/// away, for a shutdown without -H, or one that has failed after it said HALT. sysvinit's shutdown says so what the
+/// scripts of level 0 are to do at their end. Where several of them speak of that, the last one counts.
 fn variable(data: &[u8]) -> Asked {
-    match data.split(|byte| *byte == 0).next() {
-        Some(b"INIT_HALT=HALT") => Asked::HaltsAtZero(true),
-        // The name alone takes the variable away: a shutdown without -H, or one that has failed after it said HALT.
-        Some(b"INIT_HALT=POWEROFF" | b"INIT_HALT=POWERDOWN" | b"INIT_HALT") => Asked::HaltsAtZero(false),
-        _ => Asked::Nothing,
-    }
+    let said = data.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+    said.fold(Asked::Nothing, |asked, word| match word {
+        b"INIT_HALT=HALT" => Asked::HaltsAtZero(true),
+        b"INIT_HALT" => Asked::HaltsAtZero(false),
+        word if word.starts_with(b"INIT_HALT=") => Asked::HaltsAtZero(false),
+        _ if asked == Asked::Nothing => Asked::Variable,
+        _ => asked,
+    })
 }
 
 /// The pipe.
@@ -127,7 +134,11 @@ fn read(fifo: &Fifo) -> Option<Asked> {
         }
     };
     if asked.is_none() {
-        while fifo.read(&mut request).is_ok_and(|count| count.is_some()) {}
+        for _ in 0..INITCTL_REQUESTS_MAX {
+            if !fifo.read(&mut request).is_ok_and(|count| count.is_some()) {
+                break;
+            }
+        }
         say(&[b"what somebody has written to initctl is no request; it is dropped"]);
     }
     asked
@@ -198,13 +209,29 @@ mod tests {
 
     #[test]
     fn a_shutdown_that_has_failed_takes_its_halt_back() {
-        let bytes: [u8; REQUEST_BYTES] = request(6, 0, b"INIT_HALT\0").try_into().unwrap();
-        assert_eq!(Asked::read(&bytes), Some(Asked::HaltsAtZero(false)));
+        for (command, data) in [(6, &b"INIT_HALT\0"[..]), (7, b"INIT_HALT\0"), (7, b"X\0INIT_HALT")] {
+            let bytes: [u8; REQUEST_BYTES] = request(command, 0, data).try_into().unwrap();
+            assert_eq!(Asked::read(&bytes), Some(Asked::HaltsAtZero(false)));
+        }
+    }
+
+    #[test]
+    fn variables_come_several_at_once() {
+        for (data, expected) in [
+            (&b"CONSOLE=/dev/tty9\0INIT_HALT=HALT\0"[..], Asked::HaltsAtZero(true)),
+            (b"INIT_HALT=HALT\0CONSOLE=/dev/tty9\0", Asked::HaltsAtZero(true)),
+            (b"INIT_HALT=HALT\0INIT_HALT=POWEROFF\0", Asked::HaltsAtZero(false)),
+            (b"CONSOLE=/dev/tty9\0", Asked::Variable),
+            (b"", Asked::Nothing),
+        ] {
+            let bytes: [u8; REQUEST_BYTES] = request(6, 0, data).try_into().unwrap();
+            assert_eq!(Asked::read(&bytes), Some(expected), "{data:?}");
+        }
     }
 
     #[test]
     fn odd_numbers_are_nothing() {
-        for (command, level) in [(0, 0), (1, 256), (1, u32::MAX), (5, 0), (7, 0), (99, 99), (u32::MAX, 1)] {
+        for (command, level) in [(0, 0), (1, 256), (1, u32::MAX), (5, 0), (8, 0), (99, 99), (u32::MAX, 1)] {
             let bytes: [u8; REQUEST_BYTES] = request(command, level, b"INIT_HALT=HALT").try_into().unwrap();
             assert_eq!(Asked::read(&bytes), Some(Asked::Nothing), "{command} {level}");
         }

@@ -7,10 +7,12 @@
 //! disk takes in part is cut off again, for readers count in whole ones.
 
 use crate::limits::UTMP_RECORDS_MAX;
+use crate::machine::words::say_errno;
 use crate::sys::Errno;
 use crate::sys::clock;
 use crate::sys::host;
 use crate::sys::records::Records;
+use std::cell::Cell;
 use std::ffi::CStr;
 
 /// glibc's `struct utmp` of this architecture: where its fields begin, and what they hold. Those up to the host are
@@ -125,36 +127,38 @@ impl Record {
 const UTMP: [&CStr; 2] = [c"/run/utmp", c"/var/run/utmp"];
 const WTMP: &CStr = c"/var/log/wtmp";
 
-/// Writes the records of a machine. What cannot be written is not: records are no reason to stop anything.
+/// Writes the records of a machine. What cannot be written is not, and said so: records are no reason to stop anything.
 pub struct Utmp {
     release: Box<[u8]>,
+    /// What was said last: a full disk is told once, not with each process that ends.
+    said: Cell<Option<Errno>>,
 }
 
 impl Utmp {
     /// Asks the kernel for its release, which stands in every record of the machine.
     pub fn new() -> Utmp {
-        Utmp { release: host::kernel_release().into() }
+        Utmp { release: host::kernel_release().into(), said: Cell::new(None) }
     }
 
     /// The machine has booted.
     pub fn boot(&self) {
-        self.of_the_machine(Kind::BootTime, 0, b"reboot").write();
+        self.write(self.of_the_machine(Kind::BootTime, 0, b"reboot"));
     }
 
     /// The main group is told another level.
     pub fn runlevel(&self, level: u8, previous: u8) {
         let both = u32::from(previous) << 8 | u32::from(level);
-        self.of_the_machine(Kind::RunLevel, both, b"runlevel").write();
+        self.write(self.of_the_machine(Kind::RunLevel, both, b"runlevel"));
     }
 
     /// The machine goes down.
     pub fn shutdown(&self) {
-        let _ = append(WTMP, &self.of_the_machine(Kind::RunLevel, 0, b"shutdown"));
+        self.tell(append_if_there(WTMP, &self.of_the_machine(Kind::RunLevel, 0, b"shutdown")));
     }
 
     /// An entry's process was started.
     pub fn started(&self, tag: &[u8], pid: u32) {
-        Record::of_process(Kind::InitProcess, tag, pid).write();
+        self.write(Record::of_process(Kind::InitProcess, tag, pid));
     }
 
     /// An entry's process has ended, with this status or by this signal.
@@ -162,7 +166,19 @@ impl Utmp {
         let mut record = Record::of_process(Kind::DeadProcess, tag, pid);
         record.put(TERMINATION_AT, &u16::from(signal).to_ne_bytes());
         record.put(EXIT_AT, &u16::from(status).to_ne_bytes());
-        record.write();
+        self.write(record);
+    }
+
+    fn write(&self, record: Record) {
+        self.tell(record.write());
+    }
+
+    fn tell(&self, result: Result<(), Errno>) {
+        let failure = result.err();
+        if let Some(errno) = failure.filter(|_| failure != self.said.get()) {
+            say_errno(b"cannot write all records to utmp and wtmp", errno);
+        }
+        self.said.set(failure);
     }
 
     fn of_the_machine(&self, kind: Kind, pid: u32, user: &[u8]) -> Record {
@@ -191,23 +207,31 @@ impl Record {
     }
 
     /// To both files. The end of a process is found by last(1) by the line on which it began, which utmp knows.
-    fn write(mut self) {
+    ///
+    /// # Errors
+    /// What the files' system said; that a file is not there is none.
+    fn write(mut self) -> Result<(), Errno> {
+        let put = self.put_in_utmp();
+        if let (Kind::DeadProcess, Ok(Some(line))) = (self.kind, put) {
+            self = self.text(LINE, &line);
+        }
+        append_if_there(WTMP, &self).and(put.map(drop))
+    }
+
+    fn put_in_utmp(&self) -> Result<Option<[u8; 32]>, Errno> {
         for path in UTMP {
-            if let Some(line) = put(path, &self) {
-                if self.kind == Kind::DeadProcess {
-                    self = self.text(LINE, &line);
-                }
-                break;
+            match put(path, self) {
+                Err(errno) if is_nothing_there(errno) => {}
+                result => return result.map(Some),
             }
         }
-        let _ = append(WTMP, &self);
+        Ok(None)
     }
 }
 
-/// Puts a record into utmp, in the place of the one that it replaces. The line of that; `None` if the file is not
-/// there or cannot be written.
-fn put(path: &CStr, record: &Record) -> Option<[u8; 32]> {
-    let file = Records::open(path, record.layout.size).ok()?;
+/// Puts a record into utmp, in the place of the one that it replaces. The line of that.
+fn put(path: &CStr, record: &Record) -> Result<[u8; 32], Errno> {
+    let file = Records::open(path, record.layout.size)?;
     let mut line = [0; 32];
     let found = file.find(UTMP_RECORDS_MAX, |old| {
         let replaced = record.replaces(old);
@@ -216,14 +240,26 @@ fn put(path: &CStr, record: &Record) -> Option<[u8; 32]> {
         }
         replaced
     });
-    match found.ok()? {
-        None => file.append(record.bytes()).ok()?,
+    match found? {
+        None => file.append(record.bytes())?,
         Some(number) if record.kind == Kind::DeadProcess => {
-            file.replace(number, record.text(LINE, &line).bytes()).ok()?;
+            file.replace(number, record.text(LINE, &line).bytes())?;
         }
-        Some(number) => file.replace(number, record.bytes()).ok()?,
+        Some(number) => file.replace(number, record.bytes())?,
     }
-    Some(line)
+    Ok(line)
+}
+
+/// Who has no file, or one that cannot be written by anybody, wants no records.
+fn is_nothing_there(errno: Errno) -> bool {
+    matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::ROFS)
+}
+
+fn append_if_there(path: &CStr, record: &Record) -> Result<(), Errno> {
+    match append(path, record) {
+        Err(errno) if is_nothing_there(errno) => Ok(()),
+        result => result,
+    }
 }
 
 fn append(path: &CStr, record: &Record) -> Result<(), Errno> {
@@ -294,7 +330,7 @@ mod tests {
     }
 
     fn machine(kind: Kind, pid: u32, user: &[u8]) -> Record {
-        Utmp { release: b"6.1.0-test"[..].into() }.of_the_machine(kind, pid, user)
+        Utmp { release: b"6.1.0-test"[..].into(), said: Cell::new(None) }.of_the_machine(kind, pid, user)
     }
 
     fn level(previous: u8, level: u8) -> Record {
@@ -362,7 +398,7 @@ mod tests {
     fn files_that_are_not_there_are_not_made_and_odd_ones_not_touched() {
         let files = Files::new();
         let record = level(b'N', b'2');
-        assert_eq!(put(&files.path("nothing"), &record), None);
+        assert_eq!(put(&files.path("nothing"), &record), Err(Errno::NOENT));
         assert_eq!(append(&files.path("nothing"), &record), Err(Errno::NOENT));
         assert!(!files.scratch.0.join("nothing").exists());
         std::fs::write(files.scratch.0.join("odd"), [7; 1_000]).unwrap();

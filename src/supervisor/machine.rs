@@ -18,6 +18,7 @@ use super::{Begin, Reread, Supervisor};
 use crate::engine::rows::{Last, NONE, Transition, What};
 use crate::engine::{Farewell, Ms, NEVER, Tell};
 use crate::isinittab::{Action, Entry, Group, Mounts, Occasion, Table};
+use crate::limits::INITCTL_REQUESTS_MAX;
 use crate::machine;
 use crate::machine::arguments::Arguments;
 use crate::machine::down::Ending;
@@ -336,7 +337,7 @@ impl Supervisor<'_> {
         let now = sys::clock::now_ms();
         if !self.on_machine {
             return self.answer(place, |answer| {
-                answer.text("err 2 this daemon is not process 1 of a machine\n");
+                answer.text("err 5 this daemon is not process 1 of a machine\n");
             });
         }
         match request {
@@ -405,7 +406,7 @@ impl Supervisor<'_> {
 
     /// What sysvinit's telinit, shutdown and halt ask for.
     pub(super) fn hear_initctl(&mut self, now: Ms) {
-        loop {
+        for _ in 0..INITCTL_REQUESTS_MAX {
             let Some(pipe) = self.machine.as_ref().and_then(|machine| machine.initctl.as_ref()) else {
                 return;
             };
@@ -418,6 +419,9 @@ impl Supervisor<'_> {
                     if let Some(machine) = &mut self.machine {
                         machine.at_zero = if halts { Ending::Halt } else { Ending::PowerOff };
                     }
+                }
+                Some(Asked::Variable) => {
+                    say(&[b"telinit -e: not done; the environment of processes is the table's (the setting env)"]);
                 }
                 Some(Asked::Nothing) => {}
                 None => return,
