@@ -22,14 +22,16 @@
 //! | [`wire`] | requests and answers as bytes; the client [`Init`] | limits |
 //! | [`sys`] | system calls made safe, and all unsafe code | limits |
 //! | [`machine`] | process 1 of a machine: mounts, console, arguments, records, going down, switch-root, watchdog | sys, limits |
+//! | [`entrypoint`] | `isinit run`: one command, in place of tini | isinittab (names of signals), sys, limits |
 //! | [`supervisor`] | the loop | engine, isinittab, wire, machine, sys, limits |
-//! | [`cli`] | the commands, and all words that a person reads | wire, isinittab, sys, supervisor, machine (the records that `runlevel` reads) |
+//! | [`cli`] | the commands, and all words that a person reads | wire, isinittab, sys, supervisor, entrypoint, machine (the records that `runlevel` reads) |
 //!
 //! The state diagram of a process stands in [`engine::child`], that of a group in `engine/group.rs`, that of the whole
 //! in `engine/course.rs`. A test (`tests/house.rs`) holds the rooms to this table.
 
 pub mod cli;
 pub mod engine;
+pub mod entrypoint;
 pub mod isinittab;
 pub mod limits;
 pub mod machine;

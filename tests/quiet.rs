@@ -144,7 +144,7 @@ fn helper_daemon() {
             let _ = write!(stream, "{}", COUNT.load(Ordering::Relaxed));
         }
     });
-    let args = ["-d", "-c", "isinittab", "-s", "init.s"].map(str::to_owned);
+    let args = ["-d", "-c", "isinittab", "-s", "init.s"].map(std::ffi::OsString::from);
     COUNTS.set(true);
     let status = isinit::cli::main("isinit", &args);
     COUNTS.set(false);

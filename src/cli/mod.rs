@@ -11,10 +11,12 @@ mod old;
 mod show;
 mod verbs;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use argh::FromArgs;
 
+use crate::entrypoint::{self, Program, Wish};
 use crate::supervisor;
 use crate::wire::client::ClientError;
 
@@ -43,14 +45,15 @@ pub enum Status {
 /// Where the table is, when nobody says.
 pub const TABLE: &str = "/etc/isinittab";
 
+const VERSION: &str = concat!("isinit ", env!("CARGO_PKG_VERSION"), "\n");
+
 const HELP: &str = "\
 isinit: a clusterwide init. One table, one daemon, a level for each group.
 
   isinit [-c TABLE] [-s SOCKET] [[GROUP] LEVEL]
                         tell a group its level; a daemon is started if needed.
                         Without words: read the table again
-  isinit -k             stop everything, end the daemon
-  isinit -d             be the daemon, in the foreground
+  isinit -k | -d        end the daemon and all | be it, in the foreground
 
   isinit tell [--wait] [--timeout S] [--or-revert] [--force] GROUP LEVEL
   isinit plan GROUP LEVEL      what a tell would stop, keep and start
@@ -59,6 +62,7 @@ isinit: a clusterwide init. One table, one daemon, a level for each group.
   isinit watch [--json]        one line for each change
   isinit start|stop|restart TAG, signal SIGNAL TAG
   isinit poweroff|reboot|halt|kexec, switch-root DIR [INIT]
+  isinit run [OPTIONS] -- COMMAND                  a container's entrypoint
   isinit import [--from sysvinit|busybox] FILE     an inittab as a table
 
   isinit web run               start the group web at level run
@@ -76,22 +80,42 @@ pub(crate) struct Common {
 }
 
 /// The whole program, without the exit. `args` are those behind the program's name.
-pub fn main(program: &str, args: &[String]) -> i32 {
+pub fn main(program: &str, args: &[OsString]) -> i32 {
+    let text: Vec<String> = args.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     if crate::sys::power::is_machine() {
-        supervisor::run_machine(args);
+        supervisor::run_machine(&text);
     }
     let name = program.rsplit('/').next().unwrap_or(program);
-    if let Some(status) = old::run(name, args) {
+    if let Some(status) = old::run(name, &text) {
         return status;
     }
-    if ["tini", "dumb-init"].contains(&name) {
-        show::say(&format!("isinit: what `{name}` does is not yet there; call it by the name isinit\n"));
-        return Status::Usage as i32;
+    match (Program::called(name), args) {
+        (Some(program), words) => return run_command(program, words),
+        (None, [verb, words @ ..]) if verb == "run" => return run_command(Program::Run, words),
+        (None, _) => {}
     }
-    match split(args) {
+    match split(&text) {
         Ok((common, rest)) => run(&common, &rest),
         Err(words) => usage(&words, ""),
     }
+}
+
+/// An entrypoint for one command.
+fn run_command(program: Program, words: &[OsString]) -> i32 {
+    match program.read(words, |name| std::env::var_os(name)) {
+        Ok(Wish::Run(options, command)) => return entrypoint::run(&options, &command),
+        Ok(Wish::Help) => {
+            show::put(program.usage());
+        }
+        Ok(Wish::Version) => {
+            show::put(VERSION);
+        }
+        Err(words) => {
+            show::say(&format!("isinit: {words}\n{}", program.usage()));
+            return Status::Usage as i32;
+        }
+    }
+    Status::Done as i32
 }
 
 /// Takes `-c` and `-s` out, wherever they stand before a `--`.
@@ -129,10 +153,13 @@ fn run(common: &Common, words: &[&str]) -> i32 {
             Ok(())
         }
         ["-V" | "--version"] => {
-            show::put(concat!("isinit ", env!("CARGO_PKG_VERSION"), "\n"));
+            show::put(VERSION);
             Ok(())
         }
         [verb, ..] if verbs::LATER.contains(verb) => return not_yet(verb),
+        ["run", ..] => {
+            return usage("a command is run without -c and -s; a level of this name is told", "tell ");
+        }
         [verb, rest @ ..] if verbs::NAMES.contains(verb) => return run_verb(common, verb, rest),
         ["--", names @ ..] if names.len() < 3 => classic(common, names),
         [option @ ("-d" | "-k"), ..] => return usage(&format!("nothing stands behind {option}"), ""),
@@ -248,8 +275,10 @@ mod tests {
 
     #[test]
     fn what_is_wrong_on_the_command_line_ends_with_2() {
-        for words in [&["--nonsense"][..], &["a", "b", "c"], &["run", "x"], &["tell", "a"], &["-c"]] {
-            let words: Vec<String> = words.iter().map(|word| word.to_string()).collect();
+        for words in
+            [&["--nonsense"][..], &["a", "b", "c"], &["run"], &["run", "-x"], &["tell", "a"], &["-c"]]
+        {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
             assert_eq!(main("isinit", &words), 2, "{words:?}");
         }
         assert_eq!(main("/sbin/telinit", &[]), 2);

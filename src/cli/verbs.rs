@@ -22,7 +22,7 @@ pub const NAMES: [&str; 15] = [
 ];
 
 /// Verbs that come with a later version, so that nobody takes them for levels.
-pub const LATER: [&str; 4] = ["run", "upgrade", "timeline", "top"];
+pub const LATER: [&str; 3] = ["upgrade", "timeline", "top"];
 
 /// a clusterwide init
 #[derive(FromArgs, Debug)]

@@ -158,8 +158,6 @@ impl Processes {
         let cgroup = self.cgroups.as_ref().and_then(|cgroups| cgroups.make(record.tag()).ok());
         let output = reader.and_then(|reader| self.logs.input(reader));
         let spawn = Spawn {
-            argv: &self.argv,
-            env: self.environment.words(),
             search: self.environment.path(),
             stdin: match self.logs.output(row) {
                 Some(log) => Input::From(log),
@@ -183,8 +181,7 @@ impl Processes {
             cgroup: cgroup.as_ref().map(|cgroup| cgroup.as_fd()),
             ask: (entry.action() == Action::Askfirst).then_some(ASK),
             login: entry.process().login,
-            pid: &record.pid,
-            fault: &record.fault,
+            ..Spawn::new(&self.argv, self.environment.words(), &record.pid, &record.fault)
         };
         Ok(sys::spawn::spawn(&spawn)?)
     }

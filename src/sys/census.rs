@@ -150,6 +150,23 @@ impl Census {
         self.list.iter().filter(belongs).for_each(|seen| name(seen.pid));
     }
 
+    /// Names each live process that descends from us, as it was at the last [`Census::look`].
+    pub fn descendants(&self, mut name: impl FnMut(u32)) {
+        let descends = |seen: &&Seen| {
+            let mut at = self.find(seen.parent);
+            // The list is of one moment, nearly: a circle in it would be of two that have one number.
+            for _ in 0..self.list.len() {
+                let Some(above) = at.and_then(|at| self.list.get(at)) else { return false };
+                if above.pid == self.own_pid {
+                    return true;
+                }
+                at = self.find(above.parent);
+            }
+            false
+        };
+        self.list.iter().filter(|seen| seen.alive).filter(descends).for_each(|seen| name(seen.pid));
+    }
+
     fn find(&self, pid: u32) -> Option<usize> {
         self.list.binary_search_by_key(&pid, |seen| seen.pid).ok()
     }

@@ -9,10 +9,12 @@
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::os::fd::IntoRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Makes `fn(&str, &[String]) -> i32` the program: it gets argv\[0\] and the words behind it, and what it
+/// Makes `fn(&str, &[OsString]) -> i32` the program: it gets argv\[0\] and the words behind it, and what it
 /// returns is the exit status. The file it stands in has to be `no_main`.
 ///
 /// ```no_run
@@ -43,24 +45,37 @@ macro_rules! program {
 pub unsafe fn enter(
     count: c_int,
     words: *const *const c_char,
-    main: impl FnOnce(&str, &[String]) -> i32,
+    main: impl FnOnce(&str, &[OsString]) -> i32,
 ) -> c_int {
     fill_descriptors();
     // As the standard library does: a write to a pipe that nobody reads is an error, not the end.
     // SAFETY: ignoring a signal installs no code.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    SIGPIPE_WAS_DEFAULT.store(before == libc::SIG_DFL, Ordering::Relaxed);
     // SAFETY: the caller vouches for them.
     let mut words = unsafe { strings(count, words) };
-    let program = if words.is_empty() { String::new() } else { words.remove(0) };
-    std::process::exit(main(&program, &words))
+    let program = if words.is_empty() { OsString::new() } else { words.remove(0) };
+    std::process::exit(main(&program.to_string_lossy(), &words))
 }
 
-/// The arguments as strings, each byte that is no UTF-8 replaced. `std::env::args` is not asked: under musl it
-/// learns them from the standard library's `main` alone.
+/// What SIGPIPE was to begin with.
+static SIGPIPE_WAS_DEFAULT: AtomicBool = AtomicBool::new(false);
+
+/// Gives SIGPIPE the disposition back with which the program was started: a command that is executed in our place, so
+/// to say, inherits it.
+pub(super) fn give_sigpipe_back() {
+    if SIGPIPE_WAS_DEFAULT.load(Ordering::Relaxed) {
+        // SAFETY: the default disposition installs no code.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    }
+}
+
+/// The arguments, whatever their bytes. `std::env::args_os` is not asked: under musl it learns them from the standard
+/// library's `main` alone.
 ///
 /// # Safety
 /// As [`enter`].
-unsafe fn strings(count: c_int, words: *const *const c_char) -> Vec<String> {
+unsafe fn strings(count: c_int, words: *const *const c_char) -> Vec<OsString> {
     let mut strings = Vec::new();
     for at in 0..usize::try_from(count).unwrap_or(0) {
         // SAFETY: there are `count` pointers.
@@ -69,7 +84,8 @@ unsafe fn strings(count: c_int, words: *const *const c_char) -> Vec<String> {
             break;
         }
         // SAFETY: each points to a terminated string that lives as long as the process.
-        strings.push(unsafe { CStr::from_ptr(word) }.to_string_lossy().into_owned());
+        let word = unsafe { CStr::from_ptr(word) };
+        strings.push(OsStr::from_bytes(word.to_bytes()).to_owned());
     }
     strings
 }
@@ -118,10 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn arguments_become_strings_whatever_their_bytes() {
+    fn arguments_are_taken_whatever_their_bytes() {
         let words = [c"isinit".as_ptr(), c"a\xffb".as_ptr(), c"".as_ptr(), std::ptr::null()];
         // SAFETY: three terminated strings.
-        assert_eq!(unsafe { strings(3, words.as_ptr()) }, ["isinit", "a\u{fffd}b", ""]);
+        let strings_of_three = unsafe { strings(3, words.as_ptr()) };
+        assert_eq!(strings_of_three, [&b"isinit"[..], b"a\xffb", b""].map(OsStr::from_bytes));
         // SAFETY: none is read. A program may be executed without even its name.
         assert!(unsafe { strings(0, words.as_ptr()) }.is_empty());
     }

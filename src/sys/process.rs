@@ -54,6 +54,42 @@ pub fn set_subreaper() -> Result<(), Errno> {
     unsafe { syscall(libc::SYS_prctl, [option, 1, 0, 0, 0, 0]) }.map(|_| ())
 }
 
+/// Asks for a signal to ourselves when our parent ends (PR_SET_PDEATHSIG(2const)). False: it has ended already.
+///
+/// # Errors
+/// EINVAL for what is no signal.
+pub fn signal_at_parent_death(signal: i32) -> Result<bool, Errno> {
+    let parent = parent_pid();
+    let (option, signal) = (Word::from(libc::PR_SET_PDEATHSIG), Word::from(signal));
+    // SAFETY: this option of prctl takes integers only.
+    unsafe { syscall(libc::SYS_prctl, [option, signal, 0, 0, 0, 0]) }?;
+    Ok(parent_pid() == parent)
+}
+
+/// Whether a shell that has started us could continue us, were we stopped: our parent is of our session, and not of our
+/// process group (a group of which no member has such a parent is an orphaned one, setpgid(2)).
+pub fn has_job_control() -> bool {
+    let parent = parent_pid();
+    let of_our_session = |pid: &u32| session_of(*pid).is_some_and(|leader| session_of(0) == Some(leader));
+    parent
+        .filter(of_our_session)
+        .is_some_and(|parent| group_of(parent).is_some_and(|group| group != own_group()))
+}
+
+/// Our process group (getpgrp(2)).
+pub fn own_group() -> u32 {
+    group_of(0).unwrap_or(0)
+}
+
+/// The process group of a process (getpgid(2)); `None` if the process has gone. 0 for one whose number is not of our PID
+/// namespace.
+fn group_of(pid: u32) -> Option<u32> {
+    let pid = Word::from(i32::try_from(pid).ok()?);
+    // SAFETY: getpgid takes one integer.
+    let group = unsafe { syscall(libc::SYS_getpgid, [pid, 0, 0, 0, 0, 0]) }.ok()?;
+    u32::try_from(group).ok()
+}
+
 /// What a process that everything descends from has to be: leader of a session of its own (setsid(2)), in "/" so that
 /// it keeps no file system busy, with a umask that nobody is surprised by (022).
 pub fn be_leader() {

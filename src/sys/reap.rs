@@ -59,6 +59,31 @@ pub fn collect(pid: u32) -> Result<(), Errno> {
     waitid(libc::P_PID, pid, libc::WEXITED | libc::WNOHANG)?.map(|_| ()).ok_or(Errno::SRCH)
 }
 
+/// What has happened to a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It has ended, and was taken away.
+    Ended(Exit),
+    /// It was stopped, by this signal.
+    Stopped(i32),
+}
+
+/// What has happened to one of our children since it was asked for the last time (waitid(2): WEXITED, WSTOPPED, WNOHANG):
+/// for who keeps no record that could lie about it, and need not look before it takes. `None`: nothing.
+///
+/// # Errors
+/// ECHILD: there is no child left.
+pub fn next_change() -> Result<Option<(u32, Change)>, Errno> {
+    let Some(info) = wait_for(libc::P_ALL, 0, libc::WEXITED | libc::WSTOPPED | libc::WNOHANG)? else {
+        return Ok(None);
+    };
+    let change = match info.code {
+        libc::CLD_STOPPED | libc::CLD_TRAPPED => Change::Stopped(info.status),
+        _ => Change::Ended(info.exit()),
+    };
+    Ok(Some((info.pid, change)))
+}
+
 /// Waits until a child ends, and takes it away: its process id; `None` when there is no child. Blocks: for who
 /// has nothing else to do.
 pub fn wait() -> Option<u32> {
@@ -76,27 +101,41 @@ pub fn has_children() -> bool {
 }
 
 fn waitid(which: libc::idtype_t, id: u32, options: i32) -> Result<Option<Ended>, Errno> {
+    let info = wait_for(which, id, options)?;
+    Ok(info.map(|info| Ended { pid: info.pid, how: info.exit() }))
+}
+
+/// What waitid(2) says of a child.
+struct Info {
+    pid: u32,
+    code: i32,
+    status: i32,
+}
+
+impl Info {
+    fn exit(&self) -> Exit {
+        if self.code == libc::CLD_EXITED { Exit::Code(self.status) } else { Exit::Signal(self.status) }
+    }
+}
+
+fn wait_for(which: libc::idtype_t, id: u32, options: i32) -> Result<Option<Info>, Errno> {
     loop {
         // SAFETY: siginfo_t is integers and pointers in a union, for which zero is a value: waitid(2) asks for it
         // to tell "none" from a child.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
         // SAFETY: info is a valid place for the answer.
         if unsafe { libc::waitid(which, id, &mut info, options) } == 0 {
-            return Ok(ended(&info));
+            // SAFETY: waitid succeeded, so that either the SIGCHLD fields of the union are filled in or all of it is
+            // zero.
+            let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+            let pid = u32::try_from(pid).ok().filter(|&pid| pid != 0);
+            return Ok(pid.map(|pid| Info { pid, code: info.si_code, status }));
         }
         match last_errno() {
             Errno::INTR => {}
             errno => return Err(errno),
         }
     }
-}
-
-fn ended(info: &libc::siginfo_t) -> Option<Ended> {
-    // SAFETY: waitid succeeded, so that either the SIGCHLD fields of the union are filled in or all of it is zero.
-    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
-    let pid = u32::try_from(pid).ok().filter(|&pid| pid != 0)?;
-    let how = if info.si_code == libc::CLD_EXITED { Exit::Code(status) } else { Exit::Signal(status) };
-    Some(Ended { pid, how })
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 #![allow(unsafe_code)]
 
-use super::raw::{Word, last_errno, syscall};
-use super::signals::set_mask;
+use super::raw::last_errno;
+use super::signals::{Mask, set_mask};
 use crate::limits::EMPTY_DEPTH_MAX;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags};
 use rustix::fs::{fstat, fstatfs, openat, openat2, statat, unlinkat};
@@ -122,18 +122,11 @@ fn empty_level(directory: BorrowedFd<'_>, device: u64, depth: usize) {
 pub fn execute(program: &CStr, arguments: &[CString]) -> Errno {
     let mut words: Vec<*const libc::c_char> = arguments.iter().map(|word| word.as_ptr()).collect();
     words.push(std::ptr::null());
-    let mut mask = 0_u64;
-    let how = Word::from(libc::SIG_SETMASK);
-    let old = (&raw mut mask) as Word;
-    // SAFETY: no new mask is given; the kernel writes the old one, eight bytes, to where a u64 is.
-    let known = unsafe { syscall(libc::SYS_rt_sigprocmask, [how, 0, old, 8, 0, 0]) };
-    let _ = set_mask(0);
+    let before = set_mask(Mask::EMPTY);
     // SAFETY: terminated strings, and a list of such that ends with a null pointer.
     unsafe { libc::execv(program.as_ptr(), words.as_ptr()) };
     let errno = last_errno();
-    if known.is_ok() {
-        let _ = set_mask(mask);
-    }
+    let _ = before.and_then(set_mask);
     errno
 }
 

@@ -28,6 +28,9 @@ pub const KILL: i32 = libc::SIGKILL;
 const SYNCHRONOUS: [i32; 7] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP, libc::SIGSYS];
 
+/// A signal's code when the kernel has sent it (sigaction(2)).
+const SI_KERNEL: i32 = 0x80;
+
 /// Signals that one read takes at most.
 const BATCH: usize = 16;
 
@@ -40,9 +43,20 @@ pub struct Arrived {
     pub pid: u32,
     /// Its sender's real user id.
     pub uid: u32,
+    /// The kernel has sent it, not a process: a key on the terminal, for one.
+    pub by_kernel: bool,
 }
 
-/// The process's signals, taken over by [`Signals::take`].
+/// A set of blocked signals (sigprocmask(2)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mask(u64);
+
+impl Mask {
+    /// Nothing is blocked.
+    pub const EMPTY: Mask = Mask(0);
+}
+
+/// The process's signals, taken over by [`Signals::take`] or [`Signals::hold`].
 #[derive(Debug)]
 pub struct Signals {
     fd: OwnedFd,
@@ -65,12 +79,26 @@ impl Signals {
     /// EMFILE, ENFILE, ENOMEM of signalfd(2).
     pub fn take() -> Result<Signals, Errno> {
         let mask = SYNCHRONOUS.iter().fold(!0, |mask, &signal| mask & !bit(signal));
-        set_mask(mask)?;
+        set_mask(Mask(mask))?;
         for signal in 1..=LAST {
             // SIGKILL and SIGSTOP answer EINVAL: theirs cannot be anything but the default.
             let _ = set_default(signal);
         }
         Ok(Signals { fd: signalfd(mask)? })
+    }
+
+    /// Holds all signals back, those of faults too, and leaves what the caller's caller has ignored as it is: for who
+    /// hands every one of them on to a command that is to find all as if nobody stood in between. Returns what was blocked
+    /// before, which is the command's. Of SIGCHLD the disposition is the default, as children have to be seen; that of
+    /// SIGPIPE is again what it was before [`super::entry`].
+    ///
+    /// # Errors
+    /// As [`Signals::take`].
+    pub fn hold() -> Result<(Signals, Mask), Errno> {
+        let before = set_mask(Mask(!0))?;
+        set_default(libc::SIGCHLD)?;
+        super::entry::give_sigpipe_back();
+        Ok((Signals { fd: signalfd(!0)? }, before))
     }
 
     /// What to wait for: readable when a signal has arrived.
@@ -94,7 +122,8 @@ impl Signals {
             // SAFETY: all bytes are initialised, and every field of it is an integer.
             let info = unsafe { from.assume_init_ref() };
             let number = i32::try_from(info.ssi_signo).unwrap_or(0);
-            *to = Arrived { number, pid: info.ssi_pid, uid: info.ssi_uid };
+            let by_kernel = info.ssi_code == SI_KERNEL;
+            *to = Arrived { number, pid: info.ssi_pid, uid: info.ssi_uid, by_kernel };
         }
         Ok(count)
     }
@@ -145,11 +174,21 @@ const fn bit(signal: i32) -> u64 {
     if signal < 1 || signal > LAST { 0 } else { 1_u64.wrapping_shl(signal.wrapping_sub(1).unsigned_abs()) }
 }
 
-/// Sets the calling thread's mask (rt_sigprocmask(2)). Async-signal-safe: a forked child uses it too.
-pub(super) fn set_mask(mask: u64) -> Result<(), Errno> {
-    let how = Word::from(libc::SIG_SETMASK);
-    // SAFETY: the kernel reads eight bytes behind the pointer, which is what a u64 has; no old mask is asked for.
-    unsafe { syscall(libc::SYS_rt_sigprocmask, [how, (&raw const mask) as Word, 0, 8, 0, 0]) }.map(|_| ())
+/// Sets the calling thread's mask, and returns the one before (rt_sigprocmask(2)). Async-signal-safe: a forked child
+/// uses it too.
+pub(super) fn set_mask(mask: Mask) -> Result<Mask, Errno> {
+    let (how, mut before) = (Word::from(libc::SIG_SETMASK), 0_u64);
+    let (new, old) = ((&raw const mask.0) as Word, (&raw mut before) as Word);
+    // SAFETY: the kernel reads eight bytes behind the one pointer and writes eight behind the other, which is what a u64
+    // has.
+    unsafe { syscall(libc::SYS_rt_sigprocmask, [how, new, old, 8, 0, 0]) }.map(|_| Mask(before))
+}
+
+/// Stops ourselves (SIGSTOP), until somebody sends SIGCONT. Not for process 1, which nobody in its namespace can stop.
+pub fn stop_self() {
+    if !super::process::is_pid1() {
+        let _ = i32::try_from(super::process::own_pid()).map(|own| send(own, libc::SIGSTOP));
+    }
 }
 
 /// Sets one disposition to the default (rt_sigaction(2)).
@@ -216,7 +255,10 @@ mod tests {
             let me = i32::try_from(own_pid()).unwrap();
             for number in [libc::SIGTERM, 33, 37, 64] {
                 send(me, number).unwrap();
-                assert_eq!(next(&signals), [Arrived { number, pid: own_pid(), uid: own_uid() }]);
+                assert_eq!(
+                    next(&signals),
+                    [Arrived { number, pid: own_pid(), uid: own_uid(), by_kernel: false }]
+                );
             }
             0
         });

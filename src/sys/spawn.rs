@@ -30,6 +30,7 @@
 
 use super::files::{c_path, write_at};
 use super::raw::{Word, exit_now, syscall};
+use super::signals::Mask;
 use super::user::Credentials;
 use rustix::fs::{CWD, Mode, OFlags, fcntl_setfl, openat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
@@ -59,6 +60,19 @@ pub enum Input<'a> {
     From(BorrowedFd<'a>),
 }
 
+/// Where a child stands among sessions and process groups (credentials(7)).
+#[derive(Clone, Copy, Debug)]
+pub enum Standing<'a> {
+    /// It leads a session of its own.
+    Session,
+    /// It leads a process group of its own.
+    Group,
+    /// It leads a process group of its own, which it makes the foreground one of our controlling terminal.
+    Foreground(BorrowedFd<'a>),
+    /// It is in our process group.
+    Ours,
+}
+
 /// A process to start. Everything is borrowed: it can be put together for each start without allocating.
 #[derive(Clone, Copy, Debug)]
 pub struct Spawn<'a> {
@@ -66,6 +80,16 @@ pub struct Spawn<'a> {
     pub argv: &'a Words,
     /// Its environment, `NAME=VALUE`.
     pub env: &'a Words,
+    /// Which word of the environment is to be `LISTEN_PID` with its own process id (sd_listen_fds(3)).
+    pub listen_pid: Option<usize>,
+    /// Its session and process group.
+    pub standing: Standing<'a>,
+    /// The signals that are blocked in it.
+    pub mask: Mask,
+    /// The signal that it gets when we end (PR_SET_PDEATHSIG(2const)).
+    pub parent_death: Option<i32>,
+    /// It has all of our descriptors that are not close-on-exec, and not the standard ones and `extra` alone.
+    pub inherits: bool,
     /// Directories, separated by colons, in which a program without a slash in its name is looked for.
     pub search: &'a [u8],
     /// Descriptor 0. Not looked at when there is a `tty`.
@@ -109,6 +133,11 @@ impl<'a> Spawn<'a> {
         Spawn {
             argv,
             env,
+            listen_pid: None,
+            standing: Standing::Session,
+            mask: Mask::EMPTY,
+            parent_death: None,
+            inherits: false,
             search: b"",
             stdin: Input::Null,
             stdout: None,
@@ -130,9 +159,9 @@ impl<'a> Spawn<'a> {
     }
 }
 
-/// Starts a process and returns its process id; does not wait for the exec. It is the leader of a new
-/// session and process group, with an empty signal mask and default dispositions, and no descriptor above 2 but
-/// `extra`. All signals have to be blocked in the caller ([`Signals::take`](super::signals::Signals::take)).
+/// Starts a process and returns its process id; does not wait for the exec. If nothing else is asked for, it is the
+/// leader of a new session and process group, with an empty signal mask and our dispositions, and no descriptor above 2
+/// but `extra`. All signals have to be blocked in the caller ([`Signals::take`](super::signals::Signals::take)).
 ///
 /// ```no_run
 /// use isinit::sys::memory::Shared;
@@ -310,8 +339,9 @@ pub struct Words {
     /// Terminated strings, each with a `-` before it: the one of argv\[0\] is used for a login shell.
     bytes: Vec<u8>,
     bytes_max: usize,
-    /// Pointers into `bytes`, then null. Atomic not for threads but so that the forked child, which
-    /// has the list by shared reference, may turn its own copy of argv\[0\] into that of a login shell.
+    /// A place to put something in front, pointers into `bytes`, then null. Atomic not for threads but so that the
+    /// forked child, which has the list by shared reference, may change its own copy: turn argv\[0\] into that of a
+    /// login shell, or give a script that does not say what runs it to the shell.
     pointers: Vec<AtomicPtr<c_char>>,
     words_max: usize,
 }
@@ -319,15 +349,15 @@ pub struct Words {
 impl Words {
     /// A list with room for `words` words of `bytes` bytes together, two more for each word.
     pub fn new(bytes: usize, words: usize) -> Words {
-        let mut pointers = Vec::with_capacity(words.saturating_add(1));
-        pointers.push(AtomicPtr::default());
+        let mut pointers = Vec::with_capacity(words.saturating_add(2));
+        pointers.extend([AtomicPtr::default(), AtomicPtr::default()]);
         Words { bytes: Vec::with_capacity(bytes), bytes_max: bytes, pointers, words_max: words }
     }
 
     /// Forgets all words, and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
-        self.pointers.truncate(1);
+        self.pointers.truncate(2);
         self.end_list();
     }
 
@@ -339,13 +369,13 @@ impl Words {
             None => 0,
         };
         self.bytes.truncate(end);
-        self.pointers.truncate(count.saturating_add(1));
+        self.pointers.truncate(count.saturating_add(2));
         self.end_list();
     }
 
     /// How many words there are.
     pub fn len(&self) -> usize {
-        self.pointers.len().saturating_sub(1)
+        self.pointers.len().saturating_sub(2)
     }
 
     /// Whether there is none.
@@ -416,13 +446,28 @@ impl Words {
 
     /// Puts the `-` before argv\[0\]. In the forked child: the parent's list is another copy.
     fn make_login(&self) {
-        if let Some(first) = self.pointers.first().filter(|_| !self.is_empty()) {
-            first.store(self.bytes.as_ptr().cast_mut().cast(), Ordering::Relaxed);
+        self.set(0, self.bytes.as_ptr().cast());
+    }
+
+    /// Puts another string in the place of a word. In the forked child.
+    fn set(&self, number: usize, string: *const c_char) {
+        let place = self.pointers.get(number.saturating_add(1)).filter(|_| number < self.len());
+        if let Some(place) = place {
+            place.store(string.cast_mut(), Ordering::Relaxed);
         }
     }
 
-    fn as_word(&self) -> Word {
+    /// Makes it a command of the shell: `/bin/sh SCRIPT ARGUMENTS`. In the forked child.
+    fn by_shell(&self, script: &CStr) -> Word {
+        self.set(0, script.as_ptr());
+        if let Some(front) = self.pointers.first() {
+            front.store(SHELL.as_ptr().cast_mut(), Ordering::Relaxed);
+        }
         self.pointers.as_ptr() as Word
+    }
+
+    fn as_word(&self) -> Word {
+        self.pointers.get(1..).map_or(0, |words| words.as_ptr() as Word)
     }
 }
 
@@ -490,11 +535,14 @@ fn clone(spawn: &Spawn<'_>) -> Result<u32, Errno> {
 
 /// The child's way to its program. See the essay for the order, and for what may be called here.
 fn child(spawn: &Spawn<'_>, joined: bool) -> Result<Infallible, Fault> {
+    let mut listener = [0; LISTENER_BYTES];
     if let Some(cgroup) = spawn.cgroup.filter(|_| !joined) {
         write_at(cgroup, c"cgroup.procs", b"0").map_err(Step::Cgroup.failed())?;
     }
-    rustix::process::setsid().map_err(Step::Session.failed())?;
-    descriptors(spawn)?;
+    stand(spawn.standing).map_err(Step::Session.failed())?;
+    if !spawn.inherits {
+        descriptors(spawn)?;
+    }
     if let Some(score) = spawn.oom {
         let mut digits = itoa::Buffer::new();
         write_at(CWD, c"/proc/self/oom_score_adj", digits.format(score).as_bytes())
@@ -518,11 +566,44 @@ fn child(spawn: &Spawn<'_>, joined: bool) -> Result<Infallible, Fault> {
     if spawn.login {
         spawn.argv.make_login();
     }
-    super::signals::set_mask(0).map_err(Step::Mask.failed())?;
+    if let Some(signal) = spawn.parent_death {
+        // Who has ended meanwhile has nobody to tell it.
+        let _ = super::process::signal_at_parent_death(signal);
+    }
+    if let Some(number) = spawn.listen_pid {
+        name_listener(spawn.env, number, &mut listener);
+    }
+    super::signals::set_mask(spawn.mask).map_err(Step::Mask.failed())?;
     if let Some(words) = spawn.ask {
         ask(words);
     }
     Err(Fault { step: Step::Exec, errno: execute(spawn) })
+}
+
+fn stand(standing: Standing<'_>) -> Result<(), Errno> {
+    match standing {
+        Standing::Session => rustix::process::setsid().map(|_| ()),
+        Standing::Group => rustix::process::setpgid(None, None),
+        Standing::Foreground(terminal) => {
+            rustix::process::setpgid(None, None)?;
+            // A terminal that has hung up has no foreground.
+            let _ = super::terminal::set_foreground(terminal, super::process::own_pid());
+            Ok(())
+        }
+        Standing::Ours => Ok(()),
+    }
+}
+
+/// Bytes of `LISTEN_PID=`, a number and a zero byte.
+const LISTENER_BYTES: usize = 32;
+
+/// Puts our process id into the environment. In the forked child: the parent's list is another copy.
+fn name_listener(env: &Words, number: usize, bytes: &mut [u8; LISTENER_BYTES]) {
+    let mut digits = itoa::Buffer::new();
+    let own = digits.format(super::process::own_pid());
+    if c_path(bytes, &[b"LISTEN_PID=", own.as_bytes()]).is_ok() {
+        env.set(number, bytes.as_ptr().cast());
+    }
 }
 
 /// Waits for a line of whoever sits at descriptor 0. Where nobody can sit (an end, an error) nobody is waited for.
@@ -616,6 +697,27 @@ fn terminal(path: &CStr) -> Result<OwnedFd, Errno> {
     }
 }
 
+/// Closes all our descriptors above 2 but these: what we were started with, and what was handed on to a command, whose
+/// end others may wait for. The caller has no other that it uses.
+pub fn close_all_others(keep: &mut [i32]) {
+    keep.sort_unstable();
+    let mut first = 3;
+    for &mut number in keep {
+        close_from_to(first, number.saturating_sub(1));
+        first = first.max(number.saturating_add(1));
+    }
+    close_from_to(first, i32::MAX);
+}
+
+fn close_from_to(first: i32, last: i32) {
+    if close_range(first, last, 0).is_err() {
+        each_open(first, last, |number| {
+            // SAFETY: takes an integer; most of these numbers are not open, and answer EBADF.
+            let _ = unsafe { syscall(libc::SYS_close, [number, 0, 0, 0, 0, 0]) };
+        });
+    }
+}
+
 /// Marks all descriptors above 2 but `number` close-on-exec.
 fn close_all_but(number: i32) {
     let close = |first, last| {
@@ -638,13 +740,18 @@ fn close_range(first: i32, last: i32, flags: Word) -> Result<(), Errno> {
 }
 
 fn close_one_by_one(first: i32, last: i32) {
+    let (command, flag) = (Word::from(libc::F_SETFD), Word::from(libc::FD_CLOEXEC));
+    each_open(first, last, |number| {
+        // SAFETY: takes integers; most of these numbers are not open, and answer EBADF.
+        let _ = unsafe { syscall(libc::SYS_fcntl, [number, command, flag, 0, 0, 0]) };
+    });
+}
+
+/// Each number that may be an open descriptor.
+fn each_open(first: i32, last: i32, act: impl Fn(Word)) {
     let open_max = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let open_max = open_max.and_then(|most| i32::try_from(most).ok()).unwrap_or(DESCRIPTORS_MAX);
-    for number in first..=last.min(open_max).min(DESCRIPTORS_MAX) {
-        let (command, flag) = (Word::from(libc::F_SETFD), Word::from(libc::FD_CLOEXEC));
-        // SAFETY: takes integers; most of these numbers are not open, and answer EBADF.
-        let _ = unsafe { syscall(libc::SYS_fcntl, [Word::from(number), command, flag, 0, 0, 0]) };
-    }
+    (first..=last.min(open_max).min(DESCRIPTORS_MAX)).for_each(|number| act(Word::from(number)));
 }
 
 fn set_nice(nice: i32) -> Result<(), Errno> {
@@ -722,14 +829,32 @@ fn execute(spawn: &Spawn<'_>) -> Errno {
     verdict
 }
 
+/// Executes a file. One without `#!` that is no program either is a script of the shell, as for execvp(3).
 fn exec(path: &CStr, spawn: &Spawn<'_>) -> Errno {
-    let (argv, env) = (spawn.argv.as_word(), spawn.env.as_word());
+    let errno = execve(path, spawn.argv.as_word(), spawn.env);
+    if errno == Errno::NOEXEC && !is_program(path) {
+        execve(SHELL, spawn.argv.by_shell(path), spawn.env);
+    }
+    errno
+}
+
+/// The shell, at the only place where it has to be.
+const SHELL: &CStr = c"/bin/sh";
+
+fn execve(path: &CStr, argv: Word, env: &Words) -> Errno {
     // SAFETY: path is terminated, and so is each word of both lists, which end with a null pointer.
-    match unsafe { syscall(libc::SYS_execve, [path.as_ptr() as Word, argv, env, 0, 0, 0]) } {
+    match unsafe { syscall(libc::SYS_execve, [path.as_ptr() as Word, argv, env.as_word(), 0, 0, 0]) } {
         Err(errno) => errno,
         // It does not return when it succeeds.
         Ok(_) => Errno::NOEXEC,
     }
+}
+
+/// A program of another machine is no script.
+fn is_program(path: &CStr) -> bool {
+    let mut magic = [0; 4];
+    let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    file.and_then(|file| rustix::io::read(file, &mut magic)).is_ok() && magic == *b"\x7fELF"
 }
 
 #[cfg(test)]
@@ -1017,14 +1142,17 @@ pub(super) mod tests {
             path.to_str().unwrap().to_owned()
         };
         let (none, good) = (file("none", "", 0o644), file("good", "#!/bin/sh\necho $0\n", 0o755));
-        let text = file("text", "no program\n", 0o755);
+        let text = file("text", "echo a script of the shell: $0\n", 0o755);
+        let foreign = file("foreign", "\x7fELF of another machine\n", 0o755);
         let stage = Stage::new(&["tool"]);
         let long = "x".repeat(5_000);
         let search = format!("/nowhere:{none}/tool:{long}:{none}:{good}:{text}");
         assert_eq!(stage.run(|start| start.search = search.as_bytes()), (0, format!("{good}/tool\n")));
         let denied = format!("/nowhere:{none}:/nowhere");
         assert_eq!(stage.faults(|start| start.search = denied.as_bytes()), (Step::Exec, Errno::ACCESS));
-        assert_eq!(stage.faults(|start| start.search = text.as_bytes()), (Step::Exec, Errno::NOEXEC));
+        let by_shell = format!("a script of the shell: {text}/tool\n");
+        assert_eq!(stage.run(|start| start.search = text.as_bytes()), (0, by_shell));
+        assert_eq!(stage.faults(|start| start.search = foreign.as_bytes()), (Step::Exec, Errno::NOEXEC));
         assert_eq!(stage.faults(|start| start.search = b"/nowhere"), (Step::Exec, Errno::NOENT));
     }
 

@@ -1,11 +1,14 @@
 //! What a descriptor that a person may look at can do.
 
+#![allow(unsafe_code)]
+
+use super::raw::{Word, syscall};
 use rustix::fs::{CWD, Mode, OFlags, fcntl_setfl, openat};
 use rustix::io::Errno;
 use rustix::termios::{ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex};
 use rustix::termios::{tcgetattr, tcsetattr};
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 /// The keys of a terminal as everybody's fingers have them: Ctrl-C, Ctrl-\\, Delete, Ctrl-U, Ctrl-D, Ctrl-Q, Ctrl-S,
 /// Ctrl-Z.
@@ -40,6 +43,40 @@ pub fn is_terminal(fd: impl AsFd) -> bool {
 pub fn width(fd: impl AsFd) -> Option<u16> {
     let size = rustix::termios::tcgetwinsize(fd).ok()?;
     (size.ws_col > 0).then_some(size.ws_col)
+}
+
+/// Our controlling terminal (tty(4)), close-on-exec; `None` if we have none. Where /dev has no `tty`, it may still be one
+/// of the standard descriptors.
+pub fn controlling() -> Option<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let by_name = openat(CWD, c"/dev/tty", flags, Mode::empty()).ok();
+    let standard = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    // The question for the foreground group is answered for one's own terminal alone.
+    let ours = |fd: &BorrowedFd<'_>| foreground(fd).is_some();
+    let copy = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3).ok();
+    by_name.or_else(|| standard.into_iter().find(ours).and_then(copy))
+}
+
+/// The foreground process group of our controlling terminal (TIOCGPGRP); 0 when it is outside of our PID namespace,
+/// `None` when the descriptor is not our controlling terminal.
+pub fn foreground(terminal: impl AsFd) -> Option<u32> {
+    let (mut group, fd) = (0_i32, Word::from(terminal.as_fd().as_raw_fd()));
+    let place = (&raw mut group) as Word;
+    // SAFETY: the kernel writes one pid_t behind the pointer.
+    unsafe { syscall(libc::SYS_ioctl, [fd, libc::TIOCGPGRP as Word, place, 0, 0, 0]) }.ok()?;
+    u32::try_from(group).ok()
+}
+
+/// Makes a process group of our session the foreground one (TIOCSPGRP). SIGTTOU has to be blocked where ours is not
+/// in the foreground. Async-signal-safe: a forked child uses it too.
+///
+/// # Errors
+/// ENOTTY: it is not our controlling terminal; EPERM, ESRCH: there is no such group in our session.
+pub fn set_foreground(terminal: impl AsFd, group: u32) -> Result<(), Errno> {
+    let (group, fd) = (group as i32, Word::from(terminal.as_fd().as_raw_fd()));
+    let place = (&raw const group) as Word;
+    // SAFETY: the kernel reads one pid_t behind the pointer.
+    unsafe { syscall(libc::SYS_ioctl, [fd, libc::TIOCSPGRP as Word, place, 0, 0, 0]) }.map(|_| ())
 }
 
 /// Makes a device our descriptors 0, 1 and 2, which go on to children. The open does not wait for a carrier and makes
