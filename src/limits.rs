@@ -98,6 +98,17 @@ pub const ACCEPTS_MAX: usize = 32;
 /// holds (65,536 bytes, 170 requests), so that only a writer who goes on writing meanwhile has to wait for the next.
 pub const INITCTL_REQUESTS_MAX: usize = 256;
 
+/// Bytes of a line that is written with its tag before it (the setting `prefix`); a longer one comes in pieces. What
+/// a pipe takes at once (PIPE_BUF), so that lines of one process written by several threads are whole too.
+pub const PREFIXED_LINE_MAX_BYTES: usize = 4_096;
+
+/// Times that such a process is read in one wake-up: what a pipe holds (65,536 bytes).
+pub const LINE_READS_MAX: usize = 16;
+
+/// Milliseconds that the last lines may take to be written when everything is down: who reads a container's log is
+/// there, or will not come.
+pub const LAST_LINES_MS: u64 = 1_000;
+
 /// Times in a row that the socket is made anew. Who takes it away as fast as that has it his way until the next event:
 /// its loss is one.
 pub const SOCKET_TRIES: usize = 8;

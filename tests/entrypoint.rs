@@ -334,16 +334,16 @@ fn closed_descriptors_hold_nothing_up() {
     assert_eq!((output.status, stage.text("file").as_str()), (0, "done\n"));
 }
 
+fn build_orphans(stage: &Stage) {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/helpers/orphans.c");
+    let built = run(command(stage, "cc").args(["-O1", "-o", "orphans", source]));
+    assert_eq!(built.status, 0, "{built:?}");
+}
+
 #[test]
 fn orphans_by_the_thousand_are_reaped_and_none_is_left() {
     let stage = Stage::new();
-    let built = run(command(&stage, "cc").args([
-        "-O1",
-        "-o",
-        "orphans",
-        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/helpers/orphans.c"),
-    ]));
-    assert_eq!(built.status, 0, "{built:?}");
+    build_orphans(&stage);
     let mut isinit = common_run(&stage)
         .args(["--", "sh", "-c", "./orphans 5 20000; echo $? >status; exec sleep 1000"])
         .spawn()
@@ -353,6 +353,21 @@ fn orphans_by_the_thousand_are_reaped_and_none_is_left() {
         .expect("one child, and no zombie");
     signal(isinit.id(), Signal::TERM);
     assert_eq!(exit_code(isinit.wait().unwrap()), 143);
+}
+
+/// What the README tells those to write who come from somewhere else.
+#[test]
+fn what_the_readme_has_for_dockerfiles_is_taken() {
+    let stage = Stage::new();
+    let readme = include_str!("../README.md");
+    let lines = readme.split('`').filter_map(|code| code.strip_prefix("isinit run ")?.split_once("-- "));
+    let mut count = 0;
+    for (options, _) in lines {
+        let output = run(common_run(&stage).args(options.split_whitespace()).args(["--", "true"]));
+        assert_eq!((output.status, output.stderr.as_str()), (0, ""), "{options}");
+        count += 1;
+    }
+    assert!(count >= 5, "{count} lines");
 }
 
 /// Another name for the program under test.
@@ -600,6 +615,19 @@ mod as_root {
             "-Upfr",
             "--mount-proc",
         ]);
+    }
+
+    #[test]
+    fn a_table_as_process_1_reaps_them_too_and_needs_no_descriptor() {
+        let stage = Stage::new();
+        build_orphans(&stage);
+        stage.write_table(
+            "g:storm:run,:once:./orphans 5 20000; echo $? >status\n\
+             g:end:run,:once,main:while [ ! -s status ] || ps -eo stat | grep -q ^Z; do sleep 0.01; done; exit 3\n",
+        );
+        let script = "exec \"$BIN\" -c isinittab -s init.s g run <&- >&- 2>&-";
+        let output = run(command(&stage, "unshare").args(["-p", "-f", "--mount-proc", "sh", "-c", script]));
+        assert_eq!((output.status, stage.text("status").as_str()), (3, "0\n"), "{output:?}");
     }
 
     #[test]

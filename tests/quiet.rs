@@ -65,9 +65,9 @@ const LOOPS: u64 = 40;
 fn nothing_is_allocated_after_a_table_is_loaded() {
     let stage = Stage::new();
     let mut table = String::from(
-        "load:a:one,two:respawn:sleep 100000\nload:b:two,three:respawn,log=c:echo hello; exec sleep 100000\n\
+        ":::prefix:tag\nload:a:one,two:respawn:sleep 100000\nload:b:two,three:respawn,log=c:echo hello; exec sleep 100000\n\
          load:c:two,three:respawn:exec cat >/dev/null\nload:t:one,two:test:true\nload:f:three,:test:false\n\
-         load:w:two,:wait:true\nload:r:three,:respawn,ready=3:echo >&3; exec sleep 100000\n",
+         load:w:two,:wait:echo one; printf two\nload:r:three,:respawn,ready=3:echo >&3; exec sleep 100000\n",
     );
     for n in 0..LOOPS {
         table.push_str(&format!("loop:l{n}:run,:respawn,limit=no:true\n"));

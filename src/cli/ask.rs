@@ -44,7 +44,7 @@ fn simple(common: &Common, request: &str) -> Result<(), Problem> {
 
 /// Reads the table again; the first call of all starts the daemon, which reads it too.
 pub fn reread(common: &Common) -> Result<(), Problem> {
-    talk(&mut common.connect_or_start()?, ":reread", |_| {}).map(drop)
+    talk(&mut common.connect_or_start(None)?, ":reread", |_| {}).map(drop)
 }
 
 /// Stops everything. Comes back when the daemon has ended.
@@ -77,7 +77,7 @@ pub fn tell(common: &Common, how: &Tell) -> Result<(), Problem> {
             .map_err(|wrong| Problem::new(Status::Usage, words(wrong)))
     });
     let timeout = timeout.transpose()?;
-    let mut connection = common.connect_or_start()?;
+    let mut connection = common.connect_or_start(Some((&how.group, &how.level)))?;
     connection.set_deadline(timeout);
     let mut progress = show::Progress::new(terminal);
     let result = talk(&mut connection, &request, |line| match line {

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use super::{Common, Problem, Status, TABLE, show};
 use crate::isinittab::Table;
-use crate::supervisor::{self, Config};
+use crate::supervisor::{self, Config, Role};
 use crate::sys::detach::{Answer, Side, detach, keeps_stderr};
+use crate::sys::process;
 use crate::wire::client::{ClientError, Connection};
 
 impl Common {
@@ -32,9 +33,16 @@ impl Common {
         Ok(Connection::open(&self.socket())?)
     }
 
-    /// A daemon that is there, or is started now.
-    pub fn connect_or_start(&self) -> Result<Connection, Problem> {
+    /// A daemon that is there, or is started now. Where our end would be that of a container we become the daemon, with
+    /// the tell, and do not come back; process 1 always, for whom would it talk to.
+    pub fn connect_or_start(&self, tell: Option<(&str, &str)>) -> Result<Connection, Problem> {
+        if process::is_pid1() {
+            std::process::exit(foreground(self, tell));
+        }
         match Connection::open(&self.socket()) {
+            Err(ClientError::NoDaemon(_)) if process::starts_container() => {
+                std::process::exit(foreground(self, tell))
+            }
             Err(ClientError::NoDaemon(_)) => self.start(),
             other => Ok(other?),
         }
@@ -51,6 +59,8 @@ impl Common {
         match side {
             Side::Daemon(announce) => {
                 let config = Config {
+                    role: Role::Nested,
+                    tell: None,
                     table: self.table(),
                     socket: Some(socket),
                     log: log.is_some(),
@@ -63,7 +73,7 @@ impl Common {
                     // A daemon that writes to this very file has said it there.
                     if log.is_some() || !keeps_stderr() {
                         show::say(&loaded.warnings.to_string());
-                        let not_done = supervisor::not_done(&loaded.table, false).concat();
+                        let not_done = supervisor::not_done(&loaded.table, Role::Nested).concat();
                         show::say(&String::from_utf8_lossy(&not_done));
                     }
                     let where_to = match log {
@@ -90,8 +100,10 @@ impl Common {
 }
 
 /// The daemon itself, in the foreground.
-pub fn foreground(common: &Common) -> i32 {
+pub fn foreground(common: &Common, tell: Option<(&str, &str)>) -> i32 {
     supervisor::run(Config {
+        role: if process::starts_container() { Role::Container } else { Role::Nested },
+        tell: tell.map(|(group, level)| (group.to_owned(), level.to_owned())),
         table: common.table(),
         socket: common.socket.clone(),
         log: false,

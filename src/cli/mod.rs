@@ -145,8 +145,9 @@ fn split(args: &[String]) -> Result<(Common, Vec<&str>), String> {
 
 fn run(common: &Common, words: &[&str]) -> i32 {
     let status = match words {
-        [] if crate::sys::process::is_pid1() => return daemon::foreground(common),
-        ["-d"] => return daemon::foreground(common),
+        ["-d"] => return daemon::foreground(common, None),
+        ["-d", level] => return daemon::foreground(common, Some((&daemon::default_group(common), level))),
+        ["-d", group, level] => return daemon::foreground(common, Some((group, level))),
         ["-k"] => ask::stop_all(common),
         ["-h" | "--help" | "help"] => {
             show::put(HELP);
@@ -162,7 +163,8 @@ fn run(common: &Common, words: &[&str]) -> i32 {
         }
         [verb, rest @ ..] if verbs::NAMES.contains(verb) => return run_verb(common, verb, rest),
         ["--", names @ ..] if names.len() < 3 => classic(common, names),
-        [option @ ("-d" | "-k"), ..] => return usage(&format!("nothing stands behind {option}"), ""),
+        ["-d", ..] => return usage("behind -d stand a group and a level, or nothing", ""),
+        ["-k", ..] => return usage("nothing stands behind -k", ""),
         [option, ..] if option.starts_with('-') => {
             return usage(&format!("there is no option {option}"), "");
         }

@@ -61,6 +61,7 @@ impl Engine<'_> {
     /// Begins as a machine or a container does: `sysinit`, `boot`, then the level of each group. With `alone` only
     /// groups that are told a level meanwhile enter one (single user mode).
     pub fn boot(&mut self, alone: bool, now: Ms) {
+        self.boots = true;
         self.course = Course::Sysinit { alone };
         self.call(Occasion::Sysinit, now);
         self.call(Occasion::Boot, now);

@@ -342,8 +342,11 @@ impl<'t> Process<'t> {
         process
     }
 
-    /// Its words, as it is executed without a shell.
+    /// Its words, as it is executed without a shell. An `exec` in front, which tells the shell to do what is done then
+    /// anyway, is left out.
     pub fn words(&self) -> impl Iterator<Item = &'t [u8]> + use<'t> {
-        self.text.split(|byte| is_blank(*byte)).filter(|word| !word.is_empty())
+        let words = || self.text.split(|byte| is_blank(*byte)).filter(|word| !word.is_empty());
+        let is_for_shell = words().next() == Some(b"exec") && words().nth(1).is_some();
+        words().skip(usize::from(is_for_shell))
     }
 }

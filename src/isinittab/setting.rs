@@ -8,7 +8,7 @@ use super::option::{Limit, limit, seconds};
 use crate::limits::{ENVIRONMENT_MAX, STOP_TIMEOUT_MS, WORD_MAX_BYTES};
 
 /// The names of all settings.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 13] = [
     "socket",
     "initstat",
     "clstat",
@@ -21,6 +21,7 @@ pub const NAMES: [&str; 12] = [
     "mounts",
     "watchdog",
     "initscript",
+    "prefix",
 ];
 
 /// Whether a PID 1 mounts what is missing.
@@ -67,6 +68,8 @@ pub struct Settings {
     pub watchdog: Option<Watchdog>,
     /// sysvinit's /etc/initscript.
     pub initscript: Option<PathBuf>,
+    /// What processes write comes out on standard output, each line with `[tag]` before it.
+    pub prefix: bool,
 }
 
 impl Default for Settings {
@@ -83,6 +86,7 @@ impl Default for Settings {
             mounts: Mounts::Auto,
             watchdog: None,
             initscript: None,
+            prefix: false,
         }
     }
 }
@@ -104,6 +108,7 @@ impl Settings {
             b"stop-timeout" => self.stop_timeout_ms = seconds(value)?,
             b"limit" => self.limit = limit(value)?,
             b"mounts" => self.mounts = mounts(value)?,
+            b"prefix" => self.prefix = prefix(value)?,
             b"watchdog" => self.watchdog = Some(watchdog(value)?),
             _ => return Err(""),
         }
@@ -144,6 +149,14 @@ fn mounts(value: &[u8]) -> Result<Mounts, &'static str> {
         b"auto" => Ok(Mounts::Auto),
         b"none" => Ok(Mounts::None),
         _ => Err("write auto or none"),
+    }
+}
+
+fn prefix(value: &[u8]) -> Result<bool, &'static str> {
+    match value {
+        b"tag" => Ok(true),
+        b"none" => Ok(false),
+        _ => Err("write tag or none"),
     }
 }
 

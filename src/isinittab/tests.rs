@@ -266,3 +266,19 @@ fn included_files_stand_where_they_are_included() {
     );
     std::fs::remove_dir_all(&directory).unwrap();
 }
+
+#[test]
+fn an_exec_that_no_shell_reads_is_left_out() {
+    for (process, words) in [
+        ("exec nginx -q", &["nginx", "-q"][..]),
+        ("+exec  nginx", &["nginx"]),
+        ("exec", &["exec"]),
+        ("execute it", &["execute", "it"]),
+    ] {
+        let table = good(&format!("g:a:1:once:{process}\n"));
+        let entry = table.entries().next().unwrap();
+        let found: Vec<&str> =
+            entry.process().words().map(|word| std::str::from_utf8(word).unwrap()).collect();
+        assert!(!entry.process().shell && found == words, "{process}: {found:?}");
+    }
+}

@@ -14,7 +14,7 @@ use signal_hook::consts;
 use smallvec::SmallVec;
 
 use super::messages::{errno_words, say, say_bad_table, say_errno};
-use super::{Begin, Reread, Supervisor};
+use super::{Begin, Reread, Role, Supervisor};
 use crate::engine::rows::{Last, NONE, Transition, What};
 use crate::engine::{Farewell, Ms, NEVER, Tell};
 use crate::isinittab::{Action, Entry, Group, Mounts, Occasion, Table};
@@ -33,13 +33,13 @@ const TABLE: &str = "/etc/isinittab";
 
 /// systemd's signals for halting, powering off, rebooting and kexec: SIGRTMIN+3 to +6, where SIGRTMIN is 34 as every
 /// sender has it.
-const SIGNAL_HALT: i32 = 37;
-const SIGNAL_POWER_OFF: i32 = 38;
+pub(super) const SIGNAL_HALT: i32 = 37;
+pub(super) const SIGNAL_POWER_OFF: i32 = 38;
 const SIGNAL_REBOOT: i32 = 39;
 const SIGNAL_KEXEC: i32 = 40;
 
 /// SIGPWR, which signal-hook has not.
-const SIGNAL_POWER: i32 = 30;
+pub(super) const SIGNAL_POWER: i32 = 30;
 
 /// Where a UPS daemon says what it has to say before it sends SIGPWR (powerd(8) of sysvinit).
 const POWER_STATUS: [&str; 3] = ["/run/powerstatus", "/var/run/powerstatus", "/etc/powerstatus"];
@@ -112,7 +112,7 @@ pub fn run_machine(words: &[String]) -> ! {
             b" of the kernel's command line is not entered: it would go down at once",
         ]);
     }
-    let begin = Begin { table_path: path, socket: None, on_machine: true };
+    let begin = Begin { table_path: path, socket: None, role: Role::Machine };
     let mut supervisor = match Supervisor::begin(&begin, found.table) {
         Ok(supervisor) => supervisor,
         Err(words) => machine::last_resort::run(&words),
@@ -335,7 +335,7 @@ impl Supervisor<'_> {
     /// What a client asks of a machine.
     pub(super) fn carry_out_for_machine(&mut self, place: usize, request: Request) {
         let now = sys::clock::now_ms();
-        if !self.on_machine {
+        if self.role != Role::Machine {
             return self.answer(place, |answer| {
                 answer.text("err 5 this daemon is not process 1 of a machine\n");
             });

@@ -25,6 +25,7 @@ mod line;
 mod logs;
 mod machine;
 mod messages;
+mod prefix;
 mod processes;
 mod requests;
 mod statfiles;
@@ -35,16 +36,16 @@ use std::path::{Path, PathBuf};
 use signal_hook::consts;
 
 use clients::{Client, Clients, Heard, Talk};
-use machine::Machine;
 pub use machine::run_machine;
+use machine::{Machine, SIGNAL_HALT, SIGNAL_POWER};
 use messages::{say, say_bad_table, say_errno, say_transition};
 use processes::Processes;
 use statfiles::StatFiles;
 
 use crate::engine::child::Ending;
 use crate::engine::rows::{Last, Row};
-use crate::engine::{Effect, Engine, Event, Farewell, LoadError, Memory, Ms, NEVER};
-use crate::isinittab::{Action, Entry, Mounts, Options, Table};
+use crate::engine::{Effect, Engine, Event, Farewell, LoadError, Memory, Ms, NEVER, Tell};
+use crate::isinittab::{Action, Mounts, Occasion, Options, Table};
 use crate::limits::{
     ACCEPTS_MAX, CLIENTS_MAX, ENTRIES_MAX, GROUPS_MAX, REQUESTS_MAX, RESERVED_DESCRIPTORS, RETRY_MS,
     SOCKET_TRIES,
@@ -63,8 +64,21 @@ pub const SOCKET: &str = "/var/run/is/init.s";
 /// Where it is on a machine on which that cannot be: its root is read-only, and /var/run no link to /run.
 pub const SOCKET_OF_MACHINE: &str = "/run/is/init.s";
 
+/// What the daemon is to those around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A supervisor below another init: it neither boots nor brings down anything.
+    Nested,
+    /// What a container was started with, as its process 1 or not: it boots it, and its end is the container's.
+    Container,
+    /// Process 1 of a machine.
+    Machine,
+}
+
 /// What the daemon is started with.
 pub struct Config {
+    /// [`Role::Nested`] or [`Role::Container`].
+    pub role: Role,
     /// The table.
     pub table: PathBuf,
     /// The socket, if the command line names one.
@@ -73,6 +87,8 @@ pub struct Config {
     pub log: bool,
     /// Who waits to hear that the socket is there.
     pub announce: Option<sys::detach::WriteEnd>,
+    /// A group and its level, as the first tell of all.
+    pub tell: Option<(String, String)>,
 }
 
 /// Runs the daemon until everything is stopped. Returns its exit status.
@@ -96,7 +112,7 @@ pub fn run(mut config: Config) -> i32 {
             }
         }
     }
-    let begin = Begin { table_path: config.table, socket: config.socket, on_machine: false };
+    let begin = Begin { table_path: config.table, socket: config.socket, role: config.role };
     let mut supervisor = match Supervisor::begin(&begin, loaded.table) {
         Ok(supervisor) => supervisor,
         Err(words) => return refuse(1, &words),
@@ -107,7 +123,9 @@ pub fn run(mut config: Config) -> i32 {
     if let Some(caller) = announce {
         caller.tell(b"ready");
     }
-    supervisor.engine.begin(sys::clock::now_ms());
+    if !supervisor.set_out(config.tell.as_ref()) {
+        return 3;
+    }
     supervisor.serve();
     supervisor.end()
 }
@@ -117,8 +135,7 @@ struct Begin {
     table_path: PathBuf,
     /// The socket, if the command line names one.
     socket: Option<PathBuf>,
-    /// It is process 1 of a machine, and goes on with whatever it has.
-    on_machine: bool,
+    role: Role,
 }
 
 /// What came of a re-read.
@@ -138,6 +155,8 @@ enum Source {
     Place,
     Initctl,
     Output,
+    Stdout,
+    Stream(u32),
     Client(usize),
     Awaited(u32),
 }
@@ -162,7 +181,7 @@ struct Supervisor<'m> {
     exit: Option<u8>,
     /// The slot of the main group: the one that is meant by programs which know of no groups.
     main: Option<u32>,
-    on_machine: bool,
+    role: Role,
     machine: Option<Box<Machine>>,
 }
 
@@ -176,27 +195,34 @@ impl Supervisor<'static> {
         let mut socket_path =
             begin.socket.clone().or_else(|| table.settings().socket.clone()).unwrap_or_else(|| SOCKET.into());
         let signals = Signals::take().map_err(words("take the signals over"))?;
-        let mut listening = listen(&socket_path);
-        if begin.on_machine && listening.is_err() && socket_path == Path::new(SOCKET) {
-            if let Ok(listener) = listen(Path::new(SOCKET_OF_MACHINE)) {
+        let mut listening = sys::socket::listen(&socket_path);
+        if begin.role == Role::Machine && listening.is_err() && socket_path == Path::new(SOCKET) {
+            if let Ok(listener) = sys::socket::listen(Path::new(SOCKET_OF_MACHINE)) {
                 (listening, socket_path) = (Ok(listener), SOCKET_OF_MACHINE.into());
             }
         }
-        let listener = match listening {
-            Ok(listener) => Some(listener),
+        let listener = match (listening, begin.role) {
+            (Ok(listener), _) => Some(listener),
             // What it is on is mounted later, perhaps; then it is made.
-            Err(words) if begin.on_machine => {
-                sys::output::say(words.as_bytes());
+            (Err(error), Role::Machine) => {
+                sys::output::say(listen_words(&socket_path, error).as_bytes());
                 None
             }
-            Err(words) => return Err(words),
+            // It is read-only, or we are nobody: what is to run runs without it.
+            (Err(error), Role::Container) if error != sys::socket::Error::InUse => {
+                sys::output::say(listen_words(&socket_path, error).as_bytes());
+                say(&[b"going on without a socket: nobody can tell it anything but by signals"]);
+                None
+            }
+            (Err(error), Role::Nested | Role::Container) => return Err(listen_words(&socket_path, error)),
         };
         if let Err(errno) = sys::process::set_subreaper() {
             say_errno("cannot become", b"the subreaper: what daemons leave behind is not found", errno);
         }
         let notify = Notify::open().ok();
         let name = notify.as_ref().map_or(&b""[..], |notify| notify.name());
-        let processes = Processes::new(socket_path.as_os_str().as_encoded_bytes(), name, begin.on_machine);
+        let on_machine = begin.role == Role::Machine;
+        let processes = Processes::new(socket_path.as_os_str().as_encoded_bytes(), name, on_machine);
         let mut supervisor = Supervisor {
             engine: Engine::new(memory()?),
             processes,
@@ -216,7 +242,7 @@ impl Supervisor<'static> {
             sources: Vec::new(),
             exit: None,
             main: None,
-            on_machine: begin.on_machine,
+            role: begin.role,
             machine: None,
         };
         supervisor.take(table).map_err(|error| load_words(error).to_string())?;
@@ -245,9 +271,9 @@ fn client_places() -> usize {
     (descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2).clamp(1, CLIENTS_MAX)
 }
 
-fn listen(path: &Path) -> Result<Listener, String> {
+fn listen_words(path: &Path, error: sys::socket::Error) -> String {
     let shown = path.display();
-    sys::socket::listen(path).map_err(|error| match error {
+    match error {
         sys::socket::Error::InUse => format!("isinit: another daemon answers at {shown}\n"),
         sys::socket::Error::TooLong => format!(
             "isinit: the path of the socket is longer than 107 bytes: {shown}; name a shorter one with -s\n"
@@ -258,7 +284,7 @@ fn listen(path: &Path) -> Result<Listener, String> {
         sys::socket::Error::Directory(errno) | sys::socket::Error::Failed(errno) => {
             format!("isinit: cannot listen at {shown}: {errno}; name another place with -s\n")
         }
-    })
+    }
 }
 
 fn load_words(error: LoadError) -> &'static str {
@@ -269,6 +295,25 @@ fn load_words(error: LoadError) -> &'static str {
 }
 
 impl Supervisor<'_> {
+    /// Begins, and takes the first tell. Was there none, or is it taken?
+    fn set_out(&mut self, tell: Option<&(String, String)>) -> bool {
+        let now = sys::clock::now_ms();
+        match self.role {
+            Role::Nested => self.engine.begin(now),
+            Role::Container | Role::Machine => self.engine.boot(false, now),
+        }
+        let Some((group, level)) = tell else { return true };
+        let (group, level) = (group.as_bytes(), level.as_bytes());
+        let told = self.engine.tell(group, level, Tell::default(), now);
+        told.map_err(|refusal| self.say_refused(refusal, group, level)).is_ok()
+    }
+
+    /// Stops everything, as somebody has asked for. A container goes down as a machine does that is switched off.
+    fn stop_all(&mut self) {
+        let way = (self.role == Role::Container).then_some(b'0');
+        self.engine.go_down(Farewell { status: 0, way }, sys::clock::now_ms());
+    }
+
     /// The loop, until everything is down.
     fn serve(&mut self) {
         self.restore_socket();
@@ -290,13 +335,14 @@ impl Supervisor<'_> {
         self.statfiles.prepare(self.engine.table().settings(), &self.engine);
         self.statfiles.write(&self.engine);
         let awaited = self.engine.table().len();
-        // Signals, listener, notify, place, initctl, output.
-        let most = self.clients.len().saturating_add(6).saturating_add(awaited);
+        let streams = self.processes.prefixed().len();
+        // Signals, listener, notify, place, initctl, output, standard output.
+        let most = self.clients.len().saturating_add(7).saturating_add(awaited).saturating_add(streams);
         self.poll = PollSet::new(most);
         self.sources = Vec::with_capacity(most);
         let main = machine::main_group(self.engine.table());
         self.main = main.and_then(|group| self.engine.find_group(group.name));
-        not_done(self.engine.table(), self.on_machine).iter().for_each(|line| sys::output::say(line));
+        not_done(self.engine.table(), self.role).iter().for_each(|line| sys::output::say(line));
         Ok(())
     }
 
@@ -417,6 +463,12 @@ impl Supervisor<'_> {
         if let Some(pipe) = self.machine.as_ref().and_then(|machine| machine.initctl()) {
             add(Source::Initctl, pipe, true, false);
         }
+        for (row, pipe) in self.processes.prefixed().sources() {
+            add(Source::Stream(row), pipe, true, false);
+        }
+        if self.processes.prefixed().pending() {
+            add(Source::Stdout, rustix::stdio::stdout(), false, true);
+        }
         if sys::output::pending() {
             add(Source::Output, sys::output::fd(), false, true);
         }
@@ -448,11 +500,14 @@ impl Supervisor<'_> {
                 Source::Listener if read => self.accept(now),
                 Source::Initctl if read => self.hear_initctl(now),
                 Source::Output => sys::output::flush(),
+                Source::Stream(row) if read => self.processes.hear_lines(&self.engine, row),
+                Source::Stdout => self.processes.flush_lines(&self.engine),
                 Source::Signals
                 | Source::Awaited(_)
                 | Source::Notify
                 | Source::Place
                 | Source::Initctl
+                | Source::Stream(_)
                 | Source::Client(_)
                 | Source::Listener => {}
             }
@@ -486,7 +541,9 @@ impl Supervisor<'_> {
                 self.restore_socket();
             }
             number if self.machine.is_some() => self.hear_machine_signal(number, now),
-            consts::SIGTERM | consts::SIGINT => self.engine.go_down(Farewell { status: 0, way: None }, now),
+            consts::SIGTERM | consts::SIGINT | SIGNAL_HALT => self.stop_all(),
+            // lxc-stop(1).
+            SIGNAL_POWER if self.role == Role::Container => self.stop_all(),
             _ => {}
         }
     }
@@ -519,6 +576,7 @@ impl Supervisor<'_> {
         };
         if let Some(row) = row {
             self.processes.forget_awaited(row);
+            self.processes.end_lines(&self.engine, row);
         }
         self.engine.handle(Event::Ended { pid: ended.pid, last, ending }, now);
     }
@@ -688,7 +746,7 @@ impl Supervisor<'_> {
         if let Some(listener) = self.listener.take() {
             listener.close();
         }
-        self.processes.close();
+        self.processes.close(&self.engine);
         i32::from(self.exit.unwrap_or(0))
     }
 }
@@ -707,12 +765,11 @@ fn fault_ending(fault: Fault) -> (Last, Ending) {
 
 /// What the table asks for and is not carried out is said by name, never passed over: a line for each. Some of it
 /// this version does not do yet, some is for process 1 of a machine alone.
-pub fn not_done(table: &Table, on_machine: bool) -> Vec<Vec<u8>> {
+pub fn not_done(table: &Table, role: Role) -> Vec<Vec<u8>> {
     let entries = table.entries().flat_map(|entry| {
         let name = [entry.group_name(), b"/", entry.tag(), b": "].concat();
         let limits = limits_of(entry.options()).into_iter().flatten().map(|what| (what, NOT_YET));
-        let action =
-            Some((entry.action().name(), NOT_HERE)).filter(|_| !on_machine && is_of_process_1(&entry));
+        let action = Some((entry.action().name(), NOT_HERE)).filter(|_| !carries_out(role, entry.action()));
         limits
             .chain(action)
             .map(move |(what, why)| [&b"isinit: "[..], &name, what.as_bytes(), why.as_bytes()].concat())
@@ -722,7 +779,7 @@ pub fn not_done(table: &Table, on_machine: bool) -> Vec<Vec<u8>> {
         (settings.mounts != Mounts::Auto).then_some("mounts"),
         settings.watchdog.as_ref().map(|_| "watchdog"),
     ];
-    let settings = of_process_1.into_iter().flatten().filter(|_| !on_machine);
+    let settings = of_process_1.into_iter().flatten().filter(|_| role != Role::Machine);
     let settings =
         settings.map(|what| [b"isinit: the setting ", what.as_bytes(), NOT_HERE.as_bytes()].concat());
     entries.chain(settings).collect()
@@ -731,8 +788,17 @@ pub fn not_done(table: &Table, on_machine: bool) -> Vec<Vec<u8>> {
 const NOT_YET: &str = " is known, but not yet carried out\n";
 const NOT_HERE: &str = " is for process 1 of a machine, and has no effect here\n";
 
-fn is_of_process_1(entry: &Entry) -> bool {
-    entry.action().occasion().is_of_the_whole() || entry.action() == Action::Restart
+/// Does a daemon in this role ever start an entry with this action?
+fn carries_out(role: Role, action: Action) -> bool {
+    match role {
+        Role::Machine => true,
+        Role::Container => {
+            let occasion = action.occasion();
+            let boots = matches!(occasion, Occasion::Sysinit | Occasion::Boot | Occasion::Shutdown);
+            boots || !occasion.is_of_the_whole() && action != Action::Restart
+        }
+        Role::Nested => !action.occasion().is_of_the_whole() && action != Action::Restart,
+    }
 }
 
 fn limits_of(options: &Options) -> [Option<&'static str>; 3] {

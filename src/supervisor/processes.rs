@@ -15,10 +15,11 @@ use super::environment::Environment;
 use super::line::Line;
 use super::logs::{Awaited, Logs};
 use super::messages::say;
+use super::prefix::Prefixed;
 use crate::engine::rows::{Last, Row};
 use crate::engine::{Engine, Event};
 use crate::isinittab::{Action, Entry, Ready, Table, Tty};
-use crate::limits::{ARGUMENTS_MAX, PROCESS_MAX_BYTES, TAG_MAX_BYTES};
+use crate::limits::{ARGUMENTS_MAX, LAST_LINES_MS, PROCESS_MAX_BYTES, TAG_MAX_BYTES};
 use crate::sys;
 use crate::sys::census::{Census, Wanted};
 use crate::sys::cgroup::Cgroups;
@@ -34,6 +35,7 @@ pub struct Processes {
     environment: Environment,
     people: Vec<(Box<[u8]>, Option<Credentials>)>,
     logs: Logs,
+    prefixed: Prefixed,
     awaited: Vec<Awaited>,
     cgroups: Option<Cgroups>,
     census: Census,
@@ -58,6 +60,7 @@ impl Processes {
             environment: Environment::new(socket, notify, on_machine),
             people: Vec::new(),
             logs: Logs::new(),
+            prefixed: Prefixed::new(),
             awaited: Vec::new(),
             cgroups: Cgroups::find(),
             census: Census::new(),
@@ -79,6 +82,7 @@ impl Processes {
         }
         self.look_up_people(table);
         self.logs.prepare(engine);
+        self.prefixed.prepare(engine);
         let piped =
             table.entries().filter(|entry| matches!(entry.options().ready, Some(Ready::Fd(_)))).count();
         self.awaited.reserve(piped.saturating_sub(self.awaited.len()));
@@ -119,8 +123,10 @@ impl Processes {
     fn try_start(&mut self, engine: &Engine, row: u32, entry: &Entry, record: &Row) -> Result<u32, Trouble> {
         let reader = engine.reader(row);
         self.logs.open(row)?;
-        if let Some(reader) = reader {
-            self.logs.open(reader)?;
+        match (reader, &entry.options().tty) {
+            (Some(reader), _) => self.logs.open(reader)?,
+            (None, None) => self.prefixed.open(row)?,
+            (None, Some(_)) => {}
         }
         let too_long = |Full| Trouble::Lasting(Step::Exec, sys::Errno::TOOBIG);
         self.write_arguments(engine, row, entry).map_err(too_long)?;
@@ -156,7 +162,11 @@ impl Processes {
         };
         // Without a cgroup of its own it is stopped by its process group: no reason not to start it.
         let cgroup = self.cgroups.as_ref().and_then(|cgroups| cgroups.make(record.tag()).ok());
-        let output = reader.and_then(|reader| self.logs.input(reader));
+        let output = match (reader, &options.tty) {
+            (Some(reader), _) => self.logs.input(reader),
+            (None, None) => self.prefixed.input(row),
+            (None, Some(_)) => None,
+        };
         let spawn = Spawn {
             search: self.environment.path(),
             stdin: match self.logs.output(row) {
@@ -282,8 +292,29 @@ impl Processes {
         left
     }
 
-    /// Takes away what is kept for all processes: after the last of them has ended.
-    pub fn close(&mut self) {
+    /// What processes write, each line with its tag before it.
+    pub fn prefixed(&self) -> &Prefixed {
+        &self.prefixed
+    }
+
+    /// A process has written something.
+    pub fn hear_lines(&mut self, engine: &Engine, row: u32) {
+        self.prefixed.hear(engine, row);
+    }
+
+    /// A process has ended: its last lines.
+    pub fn end_lines(&mut self, engine: &Engine, row: u32) {
+        self.prefixed.ended(engine, row);
+    }
+
+    /// Standard output takes something again.
+    pub fn flush_lines(&mut self, engine: &Engine) {
+        self.prefixed.flush(engine);
+    }
+
+    /// Writes their last lines, and takes away what is kept for all processes: after the last of them has ended.
+    pub fn close(&mut self, engine: &Engine) {
+        self.prefixed.end(engine, sys::clock::now_ms().saturating_add(LAST_LINES_MS));
         if let Some(cgroups) = self.cgroups.take() {
             let _ = cgroups.close();
         }

@@ -6,11 +6,11 @@ use super::answers::{AnswerLine, StatusAt, change_line, status_line, step_line, 
 use super::clients::{Client, Talk};
 use super::line::Line;
 use super::messages::{last_words, say, say_bad_table};
-use super::{Reread, Supervisor};
+use super::{Reread, Role, Supervisor};
 use crate::engine::child::ChildState;
 use crate::engine::plan::Plan;
 use crate::engine::rows::{GroupFlags, Verdict};
-use crate::engine::{Engine, Farewell, Ms, Outcome, Refusal, Tell};
+use crate::engine::{Engine, Ms, Outcome, Refusal, Tell};
 use crate::isinittab::{Signal, Table};
 use crate::sys;
 use crate::wire::{Request, parse};
@@ -69,13 +69,13 @@ impl Supervisor<'_> {
             Request::Power(_) | Request::SwitchRoot { .. } | Request::Telinit { .. } | Request::Runlevel => {
                 self.carry_out_for_machine(place, request);
             }
-            Request::StopAll { .. } if self.on_machine => {
+            Request::StopAll { .. } if self.role == Role::Machine => {
                 self.answer(place, |answer| {
                     answer.text("err 2 this is process 1 of a machine; write :poweroff, :reboot or :halt\n");
                 });
             }
             Request::StopAll { wait } => {
-                self.engine.go_down(Farewell { status: 0, way: None }, sys::clock::now_ms());
+                self.stop_all();
                 match (classic, wait) {
                     (true, _) => {}
                     (false, true) => self.talk(place, Talk::End),

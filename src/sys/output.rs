@@ -30,10 +30,11 @@ const QUEUE_BYTES: usize = 16_384;
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// There is one thread; the lock is for the compiler, and nobody ever waits for it.
-static QUEUE: Mutex<Queue> = Mutex::new(Queue { bytes: [0; QUEUE_BYTES], length: 0 });
+static QUEUE: Mutex<Queue> = Mutex::new(Queue::new());
 
-/// What waits, oldest first.
-struct Queue {
+/// What waits for a descriptor to take it, oldest first: 16 KiB.
+#[derive(Debug)]
+pub struct Queue {
     bytes: [u8; QUEUE_BYTES],
     length: usize,
 }
@@ -84,14 +85,8 @@ pub fn say_all(message: &[u8], until: u64) {
 /// Waits until all that was said is taken, until `until` at most: before there is nobody left to say it.
 pub fn drain(until: u64) {
     while pending() && super::clock::now_ms() < until {
-        let left = until.saturating_sub(super::clock::now_ms());
-        let patience = Timespec {
-            tv_sec: 0,
-            tv_nsec: i64::try_from(left.min(100)).unwrap_or(0).saturating_mul(1_000_000),
-        };
-        let mut asked = [PollFd::from_borrowed_fd(rustix::stdio::stderr(), PollFlags::OUT)];
-        if poll(&mut asked, Some(&patience)).is_ok_and(|ready| ready > 0) {
-            flush();
+        if let Ok(mut queue) = QUEUE.try_lock() {
+            queue.wait_for(rustix::stdio::stderr(), until);
         }
     }
 }
@@ -101,7 +96,50 @@ pub fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
+impl Default for Queue {
+    fn default() -> Queue {
+        Queue::new()
+    }
+}
+
 impl Queue {
+    /// Nothing waits.
+    pub const fn new() -> Queue {
+        Queue { bytes: [0; QUEUE_BYTES], length: 0 }
+    }
+
+    /// Does nothing wait?
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Bytes that can be put.
+    pub fn room(&self) -> usize {
+        QUEUE_BYTES.saturating_sub(self.length)
+    }
+
+    /// Lets something wait that there is [`Queue::room`] for.
+    pub fn put(&mut self, bytes: &[u8]) {
+        let end = self.length.saturating_add(bytes.len());
+        if let Some(room) = self.bytes.get_mut(self.length..end) {
+            room.copy_from_slice(bytes);
+            self.length = end;
+        }
+    }
+
+    /// Waits until the descriptor takes something, `until` (monotonic milliseconds) at most, and sends it.
+    pub fn wait_for(&mut self, fd: BorrowedFd<'_>, until: u64) {
+        let left = until.saturating_sub(super::clock::now_ms());
+        let patience = Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::try_from(left.min(100)).unwrap_or(0).saturating_mul(1_000_000),
+        };
+        let mut asked = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
+        if poll(&mut asked, Some(&patience)).is_ok_and(|ready| ready > 0) {
+            self.flush_to(fd);
+        }
+    }
+
     /// Behind what waits already, so that lines keep their order.
     fn say_to(&mut self, fd: BorrowedFd<'_>, message: &[u8]) {
         self.flush_to(fd);
@@ -109,17 +147,12 @@ impl Queue {
         // A descriptor that fails (a reader that has gone) takes nothing later either.
         let Some(taken) = taken else { return count_dropped() };
         let rest = message.get(taken..).unwrap_or(&[]);
-        let end = self.length.saturating_add(rest.len());
-        match self.bytes.get_mut(self.length..end) {
-            Some(room) => {
-                room.copy_from_slice(rest);
-                self.length = end;
-            }
-            None => count_dropped(),
-        }
+        if rest.len() <= self.room() { self.put(rest) } else { count_dropped() }
     }
 
-    fn flush_to(&mut self, fd: BorrowedFd<'_>) {
+    /// Sends of what waits as much as the descriptor takes now. One that fails takes nothing later either: it is
+    /// forgotten then.
+    pub fn flush_to(&mut self, fd: BorrowedFd<'_>) {
         if self.length == 0 {
             return;
         }
@@ -191,7 +224,7 @@ mod tests {
     fn a_pipe_that_nobody_reads_drops_and_does_not_block() {
         let (read, write) = pipe::pair().unwrap();
         let before = dropped();
-        let mut queue = empty();
+        let mut queue = Queue::new();
         for _ in 0..100 {
             queue.say_to(write.as_fd(), &[b'x'; 4_096]);
         }
@@ -201,17 +234,13 @@ mod tests {
         assert!((4_096..=65_536).contains(&got), "{got}");
     }
 
-    fn empty() -> Queue {
-        Queue { bytes: [0; QUEUE_BYTES], length: 0 }
-    }
-
     #[test]
     fn what_is_not_taken_at_once_comes_later_and_in_order() {
         let (read, write) = pipe::pair().unwrap();
         pipe::set_nonblocking(&write).unwrap();
         let filler = [b'x'; 4_096];
         while rustix::io::write(&write, &filler).is_ok() {}
-        let mut queue = empty();
+        let mut queue = Queue::new();
         queue.say_to(write.as_fd(), b"one\n");
         queue.say_to(write.as_fd(), b"two\n");
         assert_eq!(queue.length, 8);
@@ -227,8 +256,8 @@ mod tests {
         let scratch = Scratch::new("output");
         let path = scratch.0.join("log");
         let file = std::fs::File::create(&path).unwrap();
-        empty().say_to(file.as_fd(), b"hello\n");
-        empty().say_to(file.as_fd(), &[b'x'; 5_000]);
+        Queue::new().say_to(file.as_fd(), b"hello\n");
+        Queue::new().say_to(file.as_fd(), &[b'x'; 5_000]);
         assert_eq!(std::fs::read(path).unwrap().len(), 6 + 5_000);
     }
 
@@ -237,7 +266,7 @@ mod tests {
         let (read, write) = pipe::pair().unwrap();
         drop(read);
         let before = dropped();
-        let mut queue = empty();
+        let mut queue = Queue::new();
         queue.say_to(write.as_fd(), b"to nobody");
         assert!(dropped() > before && queue.length == 0);
     }

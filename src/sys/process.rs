@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::raw::{Word, syscall};
-use rustix::fs::{Mode, OFlags, RawDir, openat};
+use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::Errno;
 use std::mem::MaybeUninit;
 use std::num::NonZeroI32;
@@ -31,6 +31,29 @@ pub fn is_pid1() -> bool {
 /// The parent's process id (getppid(2)); `None` where it is outside of our PID namespace.
 pub fn parent_pid() -> Option<u32> {
     rustix::process::getppid().map(|pid| NonZeroI32::from(pid.as_raw_nonzero()).get().unsigned_abs())
+}
+
+/// The inode of the machine's first PID namespace (PROC_PID_INIT_INO of the kernel's proc_ns.h).
+const FIRST_NAMESPACE: &[u8] = b"pid:[4026531836]";
+
+/// Whether we are what a container was started with: its process 1; or a process that was started from outside of our PID
+/// namespace, as where a pod shares one; or, in a container, the child of a process 1 that is no system of its own, as
+/// under `docker run --init`. The last cannot be seen without /proc.
+pub fn starts_container() -> bool {
+    match parent_pid() {
+        None => true,
+        Some(1) => {
+            let mut buffer = [MaybeUninit::uninit(); STAT_BYTES];
+            let namespace = rustix::fs::readlinkat_raw(CWD, c"/proc/self/ns/pid", &mut buffer);
+            let inner = namespace.is_ok_and(|(name, _)| name != FIRST_NAMESPACE);
+            let mut name = [0; 16];
+            let file = openat(CWD, c"/proc/1/comm", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+            let read = file.and_then(|file| rustix::io::read(file, &mut name)).unwrap_or(0);
+            let name = name.get(..read).unwrap_or_default();
+            inner && !matches!(name, b"" | b"systemd\n" | b"init\n")
+        }
+        Some(_) => is_pid1(),
+    }
 }
 
 /// The user that we act as (geteuid(2)): who of the socket's clients may command us besides root.
