@@ -22,7 +22,7 @@ use crate::limits::SHUTDOWN_ENTRY_MS;
 
 /// Where the whole is on its course.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Course {
+pub enum Course {
     /// The `sysinit` entries run. Then the rest of the boot follows.
     Sysinit { alone: bool },
     /// The `boot` and `bootwait` entries run. Then groups enter their levels; with `alone` only those that were told
@@ -35,7 +35,7 @@ pub(super) enum Course {
     /// The `shutdown` entries run; the one that is waited for has until then.
     Shutdown { farewell: Farewell, overdue_at: Ms },
     /// The last effect has been told.
-    Gone,
+    Gone(Farewell),
 }
 
 /// How it ends.
@@ -61,15 +61,15 @@ impl Engine<'_> {
     /// Begins as a machine or a container does: `sysinit`, `boot`, then the level of each group. With `alone` only
     /// groups that are told a level meanwhile enter one (single user mode).
     pub fn boot(&mut self, alone: bool, now: Ms) {
-        self.boots = true;
-        self.course = Course::Sysinit { alone };
+        self.head.set_boots();
+        self.head.set_course(Course::Sysinit { alone });
         self.call(Occasion::Sysinit, now);
         self.call(Occasion::Boot, now);
     }
 
     /// Begins in the middle, as a nested daemon does: each group enters its `initdefault`.
     pub fn begin(&mut self, now: Ms) {
-        self.course = Course::Running;
+        self.head.set_course(Course::Running);
         self.enter_defaults(now);
     }
 
@@ -91,7 +91,7 @@ impl Engine<'_> {
 
     fn answers(&self, row: u32, entry: &Entry, occasion: Occasion) -> bool {
         let level = self.groups[self.rows[row as usize].group as usize].level();
-        let in_level = match (occasion, self.course) {
+        let in_level = match (occasion, self.head.course()) {
             // inittab(5): the levels of these are not looked at.
             (Occasion::Sysinit | Occasion::Boot, _) => true,
             (Occasion::Shutdown, Course::Shutdown { farewell, .. }) => {
@@ -117,7 +117,7 @@ impl Engine<'_> {
         if !std::mem::take(&mut self.course_due) {
             return false;
         }
-        match self.course {
+        match self.head.course() {
             Course::Sysinit { alone } => {
                 if self.give_turns(Occasion::Sysinit, now) {
                     self.go_on_to(Course::Boot { alone });
@@ -142,7 +142,7 @@ impl Engine<'_> {
             Course::Shutdown { .. } => {
                 self.give_turns(Occasion::Shutdown, now);
             }
-            Course::Gone => {}
+            Course::Gone(_) => {}
         }
         if !self.is_going_down() {
             for occasion in EVENTS {
@@ -153,7 +153,7 @@ impl Engine<'_> {
     }
 
     fn go_on_to(&mut self, course: Course) {
-        self.course = course;
+        self.head.set_course(course);
         self.course_due = true;
     }
 
@@ -181,30 +181,31 @@ impl Engine<'_> {
     /// How long a `shutdown` entry may take: all the others of the whole may take their time.
     fn give_time(&mut self, row: u32, now: Ms) {
         let given = self.entry(row).and_then(|entry| entry.options().own_stop_timeout_ms());
-        if let Course::Shutdown { overdue_at, .. } = &mut self.course {
-            *overdue_at = now.saturating_add(given.map_or(SHUTDOWN_ENTRY_MS, u64::from));
+        if let Course::Shutdown { farewell, .. } = self.head.course() {
+            let overdue_at = now.saturating_add(given.map_or(SHUTDOWN_ENTRY_MS, u64::from));
+            self.head.set_course(Course::Shutdown { farewell, overdue_at });
         }
     }
 
     /// When the course has something to do by time alone.
     pub(super) fn course_deadline(&self) -> Ms {
-        match self.course {
+        match self.head.course() {
             Course::Shutdown { overdue_at, .. } => overdue_at,
             Course::Sysinit { .. }
             | Course::Boot { .. }
             | Course::Running
             | Course::Stopping(_)
-            | Course::Gone => NEVER,
+            | Course::Gone(_) => NEVER,
         }
     }
 
     /// The `shutdown` entry that takes too long is stopped: the machine goes down all the same.
     pub(super) fn stop_overdue(&mut self, now: Ms) {
-        let Course::Shutdown { overdue_at, .. } = &mut self.course else { return };
-        if *overdue_at > now {
+        let Course::Shutdown { farewell, overdue_at } = self.head.course() else { return };
+        if overdue_at > now {
             return;
         }
-        *overdue_at = NEVER;
+        self.head.set_course(Course::Shutdown { farewell, overdue_at: NEVER });
         for n in 0..self.of_the_whole.len() {
             let row = self.of_the_whole[n];
             let record = &self.rows[row as usize];
@@ -218,7 +219,7 @@ impl Engine<'_> {
     /// May an entry of the whole run now?
     pub(super) fn is_called(&self, row: u32) -> bool {
         let occasion = self.occasion(row);
-        let shuts_down = matches!(self.course, Course::Shutdown { .. });
+        let shuts_down = matches!(self.head.course(), Course::Shutdown { .. });
         let in_time = if self.is_going_down() {
             shuts_down && occasion == Occasion::Shutdown
         } else {
@@ -229,7 +230,7 @@ impl Engine<'_> {
 
     /// May groups enter levels: has the whole come so far?
     pub fn has_booted(&self) -> bool {
-        !matches!(self.course, Course::Sysinit { .. } | Course::Boot { .. })
+        !matches!(self.head.course(), Course::Sysinit { .. } | Course::Boot { .. })
     }
 
     /// Stops everything; the last effect follows when all is down. Nothing is started any more but `shutdown` entries.
@@ -252,7 +253,7 @@ impl Engine<'_> {
 
     /// Is everything being stopped?
     pub fn is_going_down(&self) -> bool {
-        matches!(self.course, Course::Stopping(_) | Course::Shutdown { .. } | Course::Gone)
+        matches!(self.head.course(), Course::Stopping(_) | Course::Shutdown { .. } | Course::Gone(_))
     }
 
     /// The level that the process of a row is told, and the one before (RUNLEVEL and PREVLEVEL): that of its group; of
@@ -260,7 +261,7 @@ impl Engine<'_> {
     pub fn levels_of(&self, row: u32) -> (&[u8], &[u8]) {
         let group = self.row(row).and_then(|record| self.group(record.group));
         let (level, previous) = group.map_or((&[][..], &[][..]), |group| (group.level(), group.previous()));
-        match (self.occasion(row), self.course) {
+        match (self.occasion(row), self.head.course()) {
             (Occasion::Sysinit | Occasion::Boot, _) => (b"S", b""),
             (Occasion::Shutdown, Course::Shutdown { farewell: Farewell { way: Some(b'6'), .. }, .. }) => {
                 (b"6", previous)
@@ -292,17 +293,17 @@ impl Engine<'_> {
 
     /// An entry brings everything down, by `main` or `fail=all`.
     pub(super) fn end_all(&mut self, status: u8, now: Ms) {
-        let way = self.boots.then_some(b'0');
+        let way = self.head.boots().then_some(b'0');
         self.go_down(Farewell { status, way }, now);
     }
 
     /// The last effect of all, once.
     pub(super) fn farewell(&mut self) -> Option<Effect> {
-        let Course::Shutdown { farewell, .. } = self.course else { return None };
+        let Course::Shutdown { farewell, .. } = self.head.course() else { return None };
         if self.active > 0 {
             return None;
         }
-        self.course = Course::Gone;
+        self.head.set_course(Course::Gone(farewell));
         Some(Effect::Exit { status: farewell.status })
     }
 }

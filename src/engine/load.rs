@@ -94,7 +94,8 @@ impl Engine<'_> {
     fn occupy_slots(&mut self, table: &Table, slots: &mut [u32], now: Ms) {
         let mut free = 0;
         for (name, slot) in group_names(table).zip(slots).filter(|(_, slot)| **slot == NONE) {
-            while !self.groups[free].is_vacant() {
+            // Beyond those in use nothing was ever written, or by nobody who counts.
+            while free < self.head.groups_used as usize && !self.groups[free].is_vacant() {
                 free += 1;
             }
             self.groups[free].occupy(name, now);
@@ -113,7 +114,7 @@ impl Engine<'_> {
                 continue;
             }
             if *row == NONE {
-                while !self.rows[free].is_vacant() {
+                while free < self.head.rows_used as usize && !self.rows[free].is_vacant() {
                     free += 1;
                 }
                 *row = free as u32;
@@ -136,6 +137,7 @@ impl Engine<'_> {
         self.pids = Pids::new(rows);
         self.deadlines = Deadlines::new(rows);
         self.rows_due = Queue::new(rows);
+        self.redo = Queue::new(rows);
         self.groups_due = Queue::new(groups);
         self.sweeping = Members::new(rows);
         self.active = 0;

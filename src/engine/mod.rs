@@ -14,6 +14,7 @@
 //!
 //! In here an impossible state is an assertion, and indices that the engine itself made are used as they are.
 
+mod adopt;
 pub mod agenda;
 pub mod child;
 mod course;
@@ -26,7 +27,6 @@ mod sim;
 
 use agenda::{Deadlines, Members, Pids, Queue};
 use child::{Act, Case, ChildEvent, ChildState, Ending, Failure, Goal};
-use course::Course;
 pub use course::Farewell;
 pub use group::{Outcome, Refusal, Tell, Ticket};
 pub use load::LoadError;
@@ -181,9 +181,9 @@ pub struct Engine<'m> {
     sweeping: Members,
     orphan: bool,
     active: u32,
-    course: Course,
     course_due: bool,
-    boots: bool,
+    /// What was told before a crash, and perhaps not done.
+    redo: Queue,
     of_the_whole: Vec<u32>,
 }
 
@@ -208,9 +208,8 @@ impl<'m> Engine<'m> {
             sweeping: Members::new(0),
             orphan: false,
             active: 0,
-            course: Course::Running,
             course_due: false,
-            boots: false,
+            redo: Queue::new(0),
             of_the_whole: Vec::new(),
         }
     }
@@ -234,7 +233,11 @@ impl<'m> Engine<'m> {
     pub fn next_effect(&mut self, now: Ms) -> Option<Effect> {
         self.mark_due(now);
         loop {
-            if let Some(row) = self.rows_due.pop() {
+            if let Some(row) = self.redo.pop() {
+                if let Some(effect) = self.told_before(row) {
+                    return Some(effect);
+                }
+            } else if let Some(row) = self.rows_due.pop() {
                 if let Some(effect) = self.look(row, now) {
                     return Some(effect);
                 }

@@ -14,9 +14,13 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::child::{ChildState, Goal};
+use super::course::{Course, Farewell};
 use super::{Ms, NEVER};
 use crate::limits::{TAG_MAX_BYTES, TRANSITIONS_MAX, WORD_MAX_BYTES};
 use crate::sys::memory::{Plain, plain};
+
+/// The longest time that a table can ask for: what is due later was not written by us.
+const DEADLINE_MAX_MS: u64 = u32::MAX as u64;
 
 /// "No row", "no entry", "no group".
 pub const NONE: u32 = u32::MAX;
@@ -116,6 +120,13 @@ plain! {
         pub rows_used: u32,
         /// The same for the groups.
         pub groups_used: u32,
+        overdue_ms: u64,
+        course: u8,
+        alone: u8,
+        status: u8,
+        way: u8,
+        boots: u8,
+        unused: [u8; 3],
         ring: [Transition; 1024],
     }
 }
@@ -301,7 +312,63 @@ impl Transition {
     }
 }
 
+// The course of the whole in the head. 0, the byte of memory that nobody has written, is the beginning of a nested one.
+const RUNNING: u8 = 0;
+const SYSINIT: u8 = 1;
+const BOOT: u8 = 2;
+const STOPPING_ALL: u8 = 3;
+const SHUTDOWN: u8 = 4;
+const GONE: u8 = 5;
+
 impl Head {
+    /// Where the whole is on its course; a number without meaning is a whole that runs.
+    pub(super) fn course(&self) -> Course {
+        let alone = self.alone != 0;
+        let farewell = Farewell { status: self.status, way: Some(self.way).filter(|way| *way != 0) };
+        match self.course {
+            SYSINIT => Course::Sysinit { alone },
+            BOOT => Course::Boot { alone },
+            STOPPING_ALL => Course::Stopping(farewell),
+            SHUTDOWN => Course::Shutdown { farewell, overdue_at: self.overdue_ms },
+            GONE => Course::Gone(farewell),
+            _ => Course::Running,
+        }
+    }
+
+    pub(super) fn set_course(&mut self, course: Course) {
+        let (number, alone, farewell, overdue_at) = match course {
+            Course::Sysinit { alone } => (SYSINIT, alone, None, NEVER),
+            Course::Boot { alone } => (BOOT, alone, None, NEVER),
+            Course::Running => (RUNNING, false, None, NEVER),
+            Course::Stopping(farewell) => (STOPPING_ALL, false, Some(farewell), NEVER),
+            Course::Shutdown { farewell, overdue_at } => (SHUTDOWN, false, Some(farewell), overdue_at),
+            Course::Gone(farewell) => (GONE, false, Some(farewell), NEVER),
+        };
+        let farewell = farewell.unwrap_or(Farewell { status: 0, way: None });
+        (self.status, self.way) = (farewell.status, farewell.way.unwrap_or(0));
+        (self.alone, self.overdue_ms, self.course) = (u8::from(alone), overdue_at, number);
+    }
+
+    /// Has it booted, as a machine or a container does?
+    pub(super) fn boots(&self) -> bool {
+        self.boots != 0
+    }
+
+    /// After an earlier life: an end that was told and has not come is told again, and a time that nobody can have set is
+    /// now.
+    pub(super) fn mend(&mut self, now: Ms) {
+        if let Course::Gone(farewell) = self.course() {
+            self.set_course(Course::Shutdown { farewell, overdue_at: NEVER });
+        }
+        if self.overdue_ms != NEVER && self.overdue_ms > now.saturating_add(DEADLINE_MAX_MS) {
+            self.overdue_ms = now;
+        }
+    }
+
+    pub(super) fn set_boots(&mut self) {
+        self.boots = 1;
+    }
+
     /// Transition number `n`, if it is still remembered.
     pub fn get(&self, n: u64) -> Option<&Transition> {
         let oldest = self.count.saturating_sub(TRANSITIONS_MAX as u64);
@@ -359,6 +426,27 @@ impl Row {
 
     pub(super) fn vacate(&mut self) {
         *self = Row::zeroed();
+    }
+
+    /// Bytes that make no sense, perhaps.
+    #[cfg(test)]
+    pub(super) fn random(mut byte: impl FnMut() -> u8) -> Row {
+        let mut row = Row::zeroed();
+        row.pid.store(u32::from(byte()) * 7, Ordering::Relaxed);
+        row.state = if byte() < 200 { byte() % 16 } else { byte() };
+        (row.tries, row.stop_signal, row.doubled) = (byte(), byte(), byte());
+        let mut wide = || u64::from_le_bytes([(); 8].map(|()| byte()));
+        (row.deadline_ms, row.since_ms, row.window_ms, row.digest) = (wide(), wide(), wide(), wide());
+        (row.entry, row.last, row.restarts) = (wide() as u32, wide() as u32, wide() as u32);
+        (row.starts, row.flags, row.stop_timeout_ms) = (wide() as u16, wide() as u16, wide() as u32);
+        row.group =
+            if byte() < 200 { u32::from(byte() % 16) } else { u32::from_le_bytes([(); 4].map(|()| byte())) };
+        row.tag_length = if byte() < 200 { 2 + byte() % 2 } else { byte() };
+        row.tag_bytes = [(); 47].map(|()| byte());
+        if byte() < 128 {
+            row.tag_bytes[..2].copy_from_slice(&[b't', b'0' + byte() % 10]);
+        }
+        row
     }
 
     pub(super) fn occupy(&mut self, tag: &[u8], group: u32, entry: u32, now: Ms) -> bool {
@@ -440,6 +528,23 @@ impl Row {
         }
     }
 
+    /// After an earlier life: a row without a name is none; times that have not come yet, as only bytes from elsewhere
+    /// have them, are now.
+    pub(super) fn mend(&mut self, now: Ms) {
+        if !(1..=TAG_MAX_BYTES).contains(&usize::from(self.tag_length)) {
+            return self.vacate();
+        }
+        self.since_ms = self.since_ms.min(now);
+        self.window_ms = self.window_ms.min(now);
+        self.doubled = self.doubled.min(31);
+        if self.deadline_ms != NEVER && self.deadline_ms > now.saturating_add(DEADLINE_MAX_MS) {
+            self.deadline_ms = now;
+        }
+        if !(1..=64).contains(&self.stop_signal) {
+            self.stop_signal = 15;
+        }
+    }
+
     /// Stores a state; the number that says which it is comes last.
     pub(super) fn set_state(&mut self, state: ChildState) {
         let (number, pid, at, tries, look) = match state {
@@ -490,6 +595,23 @@ pub enum Verdict {
 }
 
 impl GroupRow {
+    /// Bytes that make no sense, perhaps.
+    #[cfg(test)]
+    pub(super) fn random(mut byte: impl FnMut() -> u8) -> GroupRow {
+        let mut group = GroupRow::zeroed();
+        group.since_ms = u64::from_le_bytes([(); 8].map(|()| byte()));
+        (group.switch, group.phase, group.verdict, group.flags) =
+            (u32::from(byte()), byte() % 4, byte() % 4, byte());
+        group.used = if byte() < 200 { 1 } else { byte() };
+        for word in [&mut group.name, &mut group.level, &mut group.previous] {
+            *word = Word { length: byte() % 80, bytes: [(); 63].map(|()| byte()) };
+        }
+        if byte() < 200 {
+            group.name.set([b"foo", b"bar", b"baz"][usize::from(byte() % 3)]);
+        }
+        group
+    }
+
     /// Is there no group in this slot?
     pub fn is_vacant(&self) -> bool {
         self.used == 0
@@ -505,6 +627,14 @@ impl GroupRow {
         self.set_phase(Phase::Settled(Verdict::Stopped));
         self.used = 1;
         self.name.set(name)
+    }
+
+    /// After an earlier life: a group without a name is none.
+    pub(super) fn mend(&mut self, now: Ms) {
+        if self.used != 1 || self.name().is_empty() {
+            self.vacate();
+        }
+        self.since_ms = self.since_ms.min(now);
     }
 
     /// The group's name.

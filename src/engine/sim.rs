@@ -59,6 +59,8 @@ struct Process {
     /// Does not die of SIGKILL either.
     immortal: bool,
     dying: Option<Ending>,
+    /// It was asked to go, before it is killed.
+    asked: bool,
 }
 
 #[derive(Default)]
@@ -89,6 +91,18 @@ struct World<'m> {
     booted: bool,
     /// Prints what happens: the second time that a history is played, because it broke the engine.
     told: bool,
+    crashes: Crashes,
+    effects: u64,
+}
+
+/// When the daemon crashes. It does so before an effect is carried out, or after it was and before its answer is heard.
+#[derive(Clone, Copy)]
+enum Crashes {
+    Never,
+    /// Now and then.
+    Sometimes,
+    /// At this effect, the first being 0, and at no other.
+    At(u64),
 }
 
 fn make_line(random: &mut Random, tags: &mut Vec<String>) -> String {
@@ -320,11 +334,58 @@ impl World<'_> {
         while let Some(effect) = self.engine.next_effect(self.now) {
             count += 1;
             assert!(count < 10_000, "the engine does not come to rest: {effect:?}");
-            self.carry_out(effect);
+            let crashes = match self.crashes {
+                Crashes::Never => false,
+                Crashes::Sometimes => self.random.one_in(20),
+                Crashes::At(number) => self.effects == number,
+            };
+            self.effects += 1;
+            if crashes { self.crash(effect) } else { self.carry_out(effect) }
         }
         self.booted = self.engine.has_booted();
         let due = self.engine.deadline();
         assert!(due.is_none_or(|at| at > self.now), "a deadline has passed and is still there: {due:?}");
+    }
+
+    /// The daemon dies over this effect, and a new one finds the rows and the kernel as they are.
+    fn crash(&mut self, effect: Effect) {
+        self.say(format_args!("crash over"));
+        self.say_effect(effect);
+        if self.random.one_in(2) {
+            self.carry_out_unheard(effect);
+        }
+        let empty = Memory { rows: &mut [], groups: &mut [], head: Box::leak(Box::new(Head::zeroed())) };
+        let engine = std::mem::replace(&mut self.engine, Engine::new(empty));
+        let table = parse(&self.lines).expect("it was read before");
+        let memory = Memory { rows: engine.rows, groups: engine.groups, head: engine.head };
+        let children = |pid: u32| self.kernel.alive.contains_key(&pid);
+        self.engine = Engine::adopt(memory, table, children, self.now).expect("there is room");
+        // What was under way is told again, of whichever group.
+        self.only = None;
+    }
+
+    /// What the kernel sees of an effect whose answer is never heard.
+    fn carry_out_unheard(&mut self, effect: Effect) {
+        match effect {
+            Effect::Spawn { row } => {
+                self.check_start(row);
+                let pid = self.start_process(row);
+                // By CLONE_PARENT_SETTID.
+                self.engine.rows[row as usize].pid.store(pid, std::sync::atomic::Ordering::Release);
+            }
+            Effect::Stop { pid, .. } | Effect::Kill { pid, .. } => {
+                let process = self.kernel.alive.get_mut(&pid).expect("it is alive");
+                let obeys =
+                    if matches!(effect, Effect::Stop { .. }) { !process.stubborn } else { !process.immortal };
+                if obeys {
+                    process.dying = Some(Ending::Badly);
+                }
+            }
+            Effect::Sweep { row, kill: true, .. } => {
+                self.kernel.left.remove(&row);
+            }
+            Effect::Sweep { .. } | Effect::EndLog { .. } | Effect::Exit { .. } => {}
+        }
     }
 
     fn carry_out(&mut self, effect: Effect) {
@@ -335,6 +396,7 @@ impl World<'_> {
             Effect::Stop { row, pid } => {
                 assert_eq!(self.engine.row(row).expect("a row").pid(), pid);
                 let process = self.kernel.alive.get_mut(&pid).expect("what is stopped is alive");
+                process.asked = true;
                 if !process.stubborn {
                     process.dying = Some(Ending::Badly);
                 }
@@ -342,6 +404,7 @@ impl World<'_> {
             Effect::Kill { row, pid } => {
                 let process = self.kernel.alive.get_mut(&pid).expect("what is killed is alive");
                 assert_eq!(process.row, row, "the wrong process is killed");
+                assert!(process.asked, "it is killed, and was never asked to go");
                 if !process.immortal {
                     process.dying = Some(Ending::Badly);
                 }
@@ -351,6 +414,7 @@ impl World<'_> {
                 let mut alive = self.kernel.alive.values();
                 assert!(alive.any(|process| readers(&process)), "a log ends that nobody reads");
                 for process in self.kernel.alive.values_mut().filter(|process| process.row == row) {
+                    process.asked = true;
                     process.dying = (!process.stubborn).then_some(Ending::Well);
                 }
             }
@@ -389,6 +453,11 @@ impl World<'_> {
             self.engine.handle(Event::Unable { row, last }, self.now);
             return;
         }
+        let pid = self.start_process(row);
+        self.engine.handle(Event::Spawned { row, pid }, self.now);
+    }
+
+    fn start_process(&mut self, row: u32) -> u32 {
         self.kernel.next_pid += 1;
         let pid = self.kernel.next_pid + 1;
         let dying = match self.random.below(60) {
@@ -402,8 +471,8 @@ impl World<'_> {
         let twin = self.kernel.alive.values().find(|process| process.row == row);
         assert!(twin.is_none(), "a second process for {}", String::from_utf8_lossy(&tag));
         self.again.remove(&row);
-        self.kernel.alive.insert(pid, Process { row, tag, stubborn, immortal, dying });
-        self.engine.handle(Event::Spawned { row, pid }, self.now);
+        self.kernel.alive.insert(pid, Process { row, tag, stubborn, immortal, dying, asked: false });
+        pid
     }
 
     /// What could not be started, or is started by name, has had its turn and comes back by itself: also when its occasion has come again
@@ -648,7 +717,8 @@ fn effect_row(effect: Effect) -> Option<u32> {
     }
 }
 
-fn play(seed: u64, steps: u64, told: bool) -> u64 {
+/// Plays a history; how many effects there were.
+fn play(seed: u64, steps: u64, crashes: Crashes, told: bool) -> u64 {
     let mut rows: Vec<Row> = (0..64).map(|_| Row::zeroed()).collect();
     let mut groups: Vec<GroupRow> = (0..16).map(|_| GroupRow::zeroed()).collect();
     let mut head = Head::zeroed();
@@ -669,6 +739,8 @@ fn play(seed: u64, steps: u64, told: bool) -> u64 {
         settles: 0,
         booted: false,
         told,
+        crashes,
+        effects: 0,
     };
     if let Some(table) = parse(&world.lines) {
         world.engine.load(table, world.now).expect("there is room");
@@ -683,7 +755,7 @@ fn play(seed: u64, steps: u64, told: bool) -> u64 {
     }
     world.settle_all();
     stop_all(&mut world);
-    steps
+    world.effects
 }
 
 /// At the end everything goes down, and the daemon with it.
@@ -713,19 +785,23 @@ fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
 }
 
+/// Plays one history, and once more with words if it breaks the engine.
+fn play_or_tell(seed: u64, steps: u64, crashes: Crashes, again: &str) -> u64 {
+    std::panic::catch_unwind(|| play(seed, steps, crashes, false)).unwrap_or_else(|_| {
+        eprintln!("seed {seed} breaks the engine: {again}. Once more, told:");
+        play(seed, steps, crashes, true);
+        panic!("seed {seed} breaks the engine once, and not twice");
+    })
+}
+
 fn play_many(first_seed: u64, steps: u64) {
     let mut done = 0;
     let mut seed = first_seed;
     while done < steps {
-        let result = std::panic::catch_unwind(|| play(seed, 500, false));
-        match result {
-            Ok(steps) => done += steps,
-            Err(_) => {
-                eprintln!("seed {seed} breaks the engine: make sim SEED={seed} STEPS=500. Once more, told:");
-                play(seed, 500, true);
-                panic!("seed {seed} breaks the engine once, and not twice");
-            }
-        }
+        // Every second daemon is one that crashes.
+        let crashes = if seed % 2 == 0 { Crashes::Sometimes } else { Crashes::Never };
+        play_or_tell(seed, 500, crashes, &format!("make sim SEED={seed} STEPS=500"));
+        done += 500;
         seed += 1;
     }
     println!("simulation: {done} steps, seeds {first_seed} to {}", seed - 1);
@@ -734,6 +810,53 @@ fn play_many(first_seed: u64, steps: u64) {
 #[test]
 fn a_million_steps() {
     play_many(number("ISINIT_SIM_SEED", 1), number("ISINIT_SIM_STEPS", 1_000_000));
+}
+
+#[test]
+fn a_crash_over_each_effect_of_a_history() {
+    for seed in 1_000..1_010 {
+        let effects = play(seed, 40, Crashes::Never, false);
+        for number in 0..effects {
+            play_or_tell(seed, 40, Crashes::At(number), &format!("it crashes over effect {number} of it"));
+        }
+    }
+}
+
+/// Bytes that nobody has written are no reason to signal anybody, and no reason to break.
+#[test]
+fn rows_of_random_bytes_are_quarantined() {
+    for seed in 1..2_000 {
+        let mut random = Random(seed);
+        let mut rows: Vec<Row> = (0..64).map(|_| Row::random(|| random.below(256) as u8)).collect();
+        let mut groups: Vec<GroupRow> =
+            (0..16).map(|_| GroupRow::random(|| random.below(256) as u8)).collect();
+        let mut head = Head::zeroed();
+        head.rows_used = random.below(80) as u32;
+        head.groups_used = random.below(20) as u32;
+        let table = parse(&make_table(&mut random)).unwrap_or_else(Table::empty);
+        let memory = Memory { rows: &mut rows, groups: &mut groups, head: &mut head };
+        // Two of our children are named in there, perhaps; nobody else is.
+        let is_child = |pid: u32| pid % 97 == 0;
+        let Ok(mut engine) = Engine::adopt(memory, table, is_child, 1_000) else { continue };
+        engine.begin(1_000);
+        let mut pid = 1_000_000;
+        for now in (1_000..100_000).step_by(5_000) {
+            for _ in 0..1_000 {
+                match engine.next_effect(now) {
+                    None => break,
+                    Some(Effect::Spawn { row }) => {
+                        pid += 1;
+                        engine.handle(Event::Spawned { row, pid }, now);
+                    }
+                    Some(Effect::Sweep { row, .. }) => engine.handle(Event::Swept { row, left: false }, now),
+                    Some(Effect::Stop { pid, .. } | Effect::Kill { pid, .. }) => {
+                        assert!(is_child(pid) || pid > 1_000_000, "{pid} is not ours");
+                    }
+                    Some(Effect::EndLog { .. } | Effect::Exit { .. }) => {}
+                }
+            }
+        }
+    }
 }
 
 fn with_engine(table: &[u8], test: impl FnOnce(&mut Engine)) {
