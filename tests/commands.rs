@@ -138,8 +138,8 @@ fn a_terminal_that_hangs_up_takes_neither_the_daemon_nor_its_processes_along() {
 
 #[test]
 fn a_first_call_says_what_is_not_carried_out_and_what_the_table_is_warned_of() {
-    let table = ":::mounts:none\ng:a:run:respawn:sh svc a\ng:m:run,:respawn,pids=9:sh svc m\n";
-    let expected = ["setting mounts is for process 1", "g/m: pids= is known, but not yet", ":2:5: warning"];
+    let table = ":::mounts:none\ng:a:run:respawn:sh svc a\ng:m:run,:sysinit:sh svc m\n";
+    let expected = ["setting mounts is for process 1", "g/m: sysinit is for process 1", ":2:5: warning"];
     let says = |text: &str| {
         expected.iter().for_each(|words| assert_eq!(text.matches(words).count(), 1, "{words}: {text}"));
     };
@@ -159,7 +159,7 @@ fn a_first_call_says_what_is_not_carried_out_and_what_the_table_is_warned_of() {
     stage.write_table(format!(":::log:{}\n{table}", stage.path("log").display()).replace(":2:5:", ":3:5:"));
     let logged = run(&mut first(&stage, &["g", "run"]));
     assert!(logged.stderr.contains(&format!("goes to {}", stage.path("log").display())), "{logged:?}");
-    assert!(logged.stderr.contains("pids= is known") && stage.text("log").contains("pids= is known"));
+    assert!(logged.stderr.contains("g/m: sysinit is") && stage.text("log").contains("g/m: sysinit is"));
 }
 
 #[test]
@@ -338,6 +338,28 @@ fn a_tell_that_is_overtaken_ends_with_7() {
 
 mod as_root {
     use super::*;
+
+    /// That they limit is seen where the controllers are: `initramfs-test/cases/cgroup-limits`.
+    #[test]
+    fn limits_that_cannot_be_set_are_said_by_name_and_the_rest_runs() {
+        let stage = Stage::new();
+        let hidden = "mount -t tmpfs none /sys/fs/cgroup || exit 90; exec \"$@\"";
+        let command = stage.command(&["unshare", "-m", "sh", "-c", hidden, "sh"]);
+        let table = "g:a:run,:respawn,memory=10M,cpu=50,pids=5:sh svc a\ng:b:run,:respawn,pids=9:sh svc b\n";
+        let d = stage.start_by(table, command);
+        assert_eq!(d.tell("g", "run"), "ok run");
+        d.until_event("start a");
+        let why = "has no effect here: isinit cannot use this controller of cgroup v2";
+        for name in ["g/a: memory=", "g/a: cpu=", "g/a: pids=", "g/b: pids="] {
+            let line = format!("isinit: {name} {why}");
+            assert_eq!(
+                d.stderr().lines().filter(|other| **other == line).count(),
+                1,
+                "{line}: {}",
+                d.stderr()
+            );
+        }
+    }
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
@@ -653,18 +675,16 @@ fn what_is_not_carried_out_is_said_by_name_and_not_done() {
     let entries =
         of_process_1.map(|action| format!("g:x{action}:x,:{action}:echo {action} >> events\n")).concat();
     let settings = ":::watchdog:/dev/watchdog,10\n:::mounts:none\n";
-    let d = Daemon::start(format!("{settings}g:a:run,:respawn,memory=10M,cpu=50,pids=5:sh svc a\n{entries}"));
+    let d = Daemon::start(format!("{settings}g:a:run,:respawn:sh svc a\n{entries}"));
     assert_eq!(d.tell("g", "run"), "ok run");
     d.until_event("start a");
     let said = d.stderr();
-    let options = ["memory=", "cpu=", "pids="].map(|option| format!("g/a: {option}"));
     let actions = of_process_1.map(|action| format!("g/x{action}: {action}"));
     let settings = ["watchdog", "mounts"].map(|name| format!("the setting {name}"));
-    let not_yet = options.iter().map(|name| format!("isinit: {name} is known, but not yet carried out"));
     let not_here = actions.iter().chain(&settings);
     let not_here =
         not_here.map(|name| format!("isinit: {name} is for process 1 of a machine, and has no effect here"));
-    for line in not_yet.chain(not_here) {
+    for line in not_here {
         assert!(said.lines().any(|other| other == line), "not said: {line}\n{said}");
     }
     assert!(d.lines("events").iter().all(|line| line.starts_with("start a")), "{:?}", d.lines("events"));

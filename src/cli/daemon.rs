@@ -69,12 +69,14 @@ impl Common {
                 std::process::exit(supervisor::run(config))
             }
             Side::Caller(daemon) => match daemon.wait(None) {
-                Ok(Answer::Message(words)) if words.is_empty() || words == b"ready" => {
+                Ok(Answer::Message(words)) if words.is_empty() || words.starts_with(b"ready") => {
                     // A daemon that writes to this very file has said it there.
                     if log.is_some() || !keeps_stderr() {
                         show::say(&loaded.warnings.to_string());
                         let not_done = supervisor::not_done(&loaded.table, Role::Nested).concat();
                         show::say(&String::from_utf8_lossy(&not_done));
+                        let unlimited = words.strip_prefix(b"ready").unwrap_or_default();
+                        show::say(&String::from_utf8_lossy(unlimited));
                     }
                     let where_to = match log {
                         Some(log) => format!("goes to {}", log.display()),

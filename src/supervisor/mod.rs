@@ -45,7 +45,7 @@ use statfiles::StatFiles;
 use crate::engine::child::Ending;
 use crate::engine::rows::{Last, Row};
 use crate::engine::{Effect, Engine, Event, Farewell, LoadError, Memory, Ms, NEVER, Tell};
-use crate::isinittab::{Action, Mounts, Occasion, Options, Table};
+use crate::isinittab::{Action, Mounts, Occasion, Table};
 use crate::limits::{
     ACCEPTS_MAX, CLIENTS_MAX, ENTRIES_MAX, GROUPS_MAX, REQUESTS_MAX, RESERVED_DESCRIPTORS, RETRY_MS,
     SOCKET_TRIES,
@@ -121,7 +121,7 @@ pub fn run(mut config: Config) -> i32 {
         sys::output::say(loaded.warnings.to_string().as_bytes());
     }
     if let Some(caller) = announce {
-        caller.tell(b"ready");
+        caller.tell(&[b"ready", supervisor.processes.unlimited()].concat());
     }
     if !supervisor.set_out(config.tell.as_ref()) {
         return 3;
@@ -343,6 +343,7 @@ impl Supervisor<'_> {
         let main = machine::main_group(self.engine.table());
         self.main = main.and_then(|group| self.engine.find_group(group.name));
         not_done(self.engine.table(), self.role).iter().for_each(|line| sys::output::say(line));
+        self.processes.unlimited().split_inclusive(|byte| *byte == b'\n').for_each(sys::output::say);
         Ok(())
     }
 
@@ -763,16 +764,13 @@ fn fault_ending(fault: Fault) -> (Last, Ending) {
     (last, ending)
 }
 
-/// What the table asks for and is not carried out is said by name, never passed over: a line for each. Some of it
-/// this version does not do yet, some is for process 1 of a machine alone.
+/// What the table asks for and is for process 1 alone, or for that of a machine, is said by name where it is not
+/// carried out, never passed over: a line for each.
 pub fn not_done(table: &Table, role: Role) -> Vec<Vec<u8>> {
     let entries = table.entries().flat_map(|entry| {
         let name = [entry.group_name(), b"/", entry.tag(), b": "].concat();
-        let limits = limits_of(entry.options()).into_iter().flatten().map(|what| (what, NOT_YET));
-        let action = Some((entry.action().name(), NOT_HERE)).filter(|_| !carries_out(role, entry.action()));
-        limits
-            .chain(action)
-            .map(move |(what, why)| [&b"isinit: "[..], &name, what.as_bytes(), why.as_bytes()].concat())
+        let action = Some(entry.action().name()).filter(|_| !carries_out(role, entry.action()));
+        action.map(move |what| [&b"isinit: "[..], &name, what.as_bytes(), NOT_HERE.as_bytes()].concat())
     });
     let settings = table.settings();
     let of_process_1 = [
@@ -785,7 +783,6 @@ pub fn not_done(table: &Table, role: Role) -> Vec<Vec<u8>> {
     entries.chain(settings).collect()
 }
 
-const NOT_YET: &str = " is known, but not yet carried out\n";
 const NOT_HERE: &str = " is for process 1 of a machine, and has no effect here\n";
 
 /// Does a daemon in this role ever start an entry with this action?
@@ -799,14 +796,6 @@ fn carries_out(role: Role, action: Action) -> bool {
         }
         Role::Nested => !action.occasion().is_of_the_whole() && action != Action::Restart,
     }
-}
-
-fn limits_of(options: &Options) -> [Option<&'static str>; 3] {
-    [
-        options.memory_bytes.map(|_| "memory="),
-        options.cpu_percent.map(|_| "cpu="),
-        options.pids.map(|_| "pids="),
-    ]
 }
 
 /// What the child has written into its row, if it could not become its program.

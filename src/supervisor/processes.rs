@@ -22,7 +22,7 @@ use crate::isinittab::{Action, Entry, Ready, Table, Tty};
 use crate::limits::{ARGUMENTS_MAX, LAST_LINES_MS, PROCESS_MAX_BYTES, TAG_MAX_BYTES};
 use crate::sys;
 use crate::sys::census::{Census, Wanted};
-use crate::sys::cgroup::Cgroups;
+use crate::sys::cgroup::{Cgroups, Controllers, Limits};
 use crate::sys::spawn::{Full, Input, Spawn, Step, Words};
 use crate::sys::user::Credentials;
 
@@ -38,6 +38,8 @@ pub struct Processes {
     prefixed: Prefixed,
     awaited: Vec<Awaited>,
     cgroups: Option<Cgroups>,
+    controllers: Controllers,
+    unlimited: Vec<u8>,
     census: Census,
     census_taken: bool,
     socket_marker: Vec<u8>,
@@ -63,6 +65,8 @@ impl Processes {
             prefixed: Prefixed::new(),
             awaited: Vec::new(),
             cgroups: Cgroups::find(),
+            controllers: Controllers::default(),
+            unlimited: Vec::new(),
             census: Census::new(),
             census_taken: false,
             socket_marker: [b"ISINIT_SOCKET=", socket].concat(),
@@ -81,11 +85,41 @@ impl Processes {
             self.initscript = Some(INITSCRIPT.to_owned());
         }
         self.look_up_people(table);
+        self.prepare_limits(table);
         self.logs.prepare(engine);
         self.prefixed.prepare(engine);
         let piped =
             table.entries().filter(|entry| matches!(entry.options().ready, Some(Ready::Fd(_)))).count();
         self.awaited.reserve(piped.saturating_sub(self.awaited.len()));
+    }
+
+    /// Limits are the cgroups' business. Where there are none, that is said by name, for each that is asked for.
+    fn prepare_limits(&mut self, table: &Table) {
+        self.unlimited.clear();
+        let limited = || table.entries().filter(|entry| limits_of(entry) != Limits::default());
+        if limited().next().is_none() && self.controllers == Controllers::default() {
+            return;
+        }
+        self.controllers = self.cgroups.as_ref().map(Cgroups::delegate).unwrap_or_default();
+        for entry in limited() {
+            let (limits, there) = (limits_of(&entry), self.controllers);
+            for (name, asked, there) in [
+                (&b"memory="[..], limits.memory_bytes.is_some(), there.memory),
+                (b"cpu=", limits.cpu_percent.is_some(), there.cpu),
+                (b"pids=", limits.pids.is_some(), there.pids),
+            ] {
+                if asked && !there {
+                    let why = b" has no effect here: isinit cannot use this controller of cgroup v2\n";
+                    let parts = [b"isinit: ", entry.group_name(), b"/", entry.tag(), b": ", name, why];
+                    self.unlimited.extend_from_slice(&parts.concat());
+                }
+            }
+        }
+    }
+
+    /// What was said of limits that cannot be set: a line for each.
+    pub fn unlimited(&self) -> &[u8] {
+        &self.unlimited
     }
 
     fn look_up_people(&mut self, table: &Table) {
@@ -162,6 +196,10 @@ impl Processes {
         };
         // Without a cgroup of its own it is stopped by its process group: no reason not to start it.
         let cgroup = self.cgroups.as_ref().and_then(|cgroups| cgroups.make(record.tag()).ok());
+        if let Some(cgroup) = cgroup.as_ref().filter(|_| self.controllers != Controllers::default()) {
+            let limited = self.controllers.limit(cgroup.as_fd(), limits_of(entry));
+            limited.map_err(|errno| Trouble::Lasting(Step::Limit, errno))?;
+        }
         let output = match (reader, &options.tty) {
             (Some(reader), _) => self.logs.input(reader),
             (None, None) => self.prefixed.input(row),
@@ -319,6 +357,11 @@ impl Processes {
             let _ = cgroups.close();
         }
     }
+}
+
+fn limits_of(entry: &Entry) -> Limits {
+    let options = entry.options();
+    Limits { memory_bytes: options.memory_bytes, cpu_percent: options.cpu_percent, pids: options.pids }
 }
 
 /// Why a process could not be started.

@@ -41,6 +41,54 @@ pub struct Cgroups {
     own: OwnedFd,
 }
 
+/// What can be limited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Controllers {
+    /// Bytes of memory.
+    pub memory: bool,
+    /// Time of the processors.
+    pub cpu: bool,
+    /// The number of processes.
+    pub pids: bool,
+}
+
+/// The limits of one group; `None` is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes (`memory.max`): who wants more is killed by the kernel.
+    pub memory_bytes: Option<u64>,
+    /// Of one processor, in a hundredth (`cpu.max`).
+    pub cpu_percent: Option<u32>,
+    /// Processes and threads (`pids.max`): who wants more is refused a fork.
+    pub pids: Option<u64>,
+}
+
+/// Microseconds within which `cpu.max` gives its share; the kernel's own choice.
+const CPU_PERIOD_US: u64 = 100_000;
+
+impl Controllers {
+    /// Limits a group, or takes the limits away that it has. Of a controller that is not there nothing is asked.
+    ///
+    /// # Errors
+    /// What write(2) says of the kernel's files.
+    pub fn limit(self, group: BorrowedFd<'_>, limits: Limits) -> Result<(), Errno> {
+        let number = |value: Option<u64>, file: &CStr| {
+            let mut digits = itoa::Buffer::new();
+            let text = value.map_or("max", |value| digits.format(value));
+            write_at(group, file, text.as_bytes())
+        };
+        if self.memory {
+            number(limits.memory_bytes, c"memory.max")?;
+        }
+        if self.pids {
+            number(limits.pids, c"pids.max")?;
+        }
+        // Without a period the one that there is stays: a hundredth of it is a percent.
+        let quota = limits.cpu_percent.map(|percent| u64::from(percent).saturating_mul(CPU_PERIOD_US / 100));
+        if self.cpu { number(quota, c"cpu.max") } else { Ok(()) }
+    }
+}
+
 impl Cgroups {
     /// Makes our directory; `None` where groups cannot be made, entered and killed. Allocates, as nothing
     /// after it does.
@@ -101,6 +149,17 @@ impl Cgroups {
             Ok(()) | Err(Errno::EXIST) => openat(&self.own, name, directory(), Mode::empty()),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// Makes it possible to limit groups (`cgroup.subtree_control`), as far as those above allow it. Which controllers
+    /// there are then: in a group that has processes beside groups, as ours has, the kernel allows it at the root alone.
+    pub fn delegate(&self) -> Controllers {
+        let enable = |word: &[u8]| {
+            let file = c"cgroup.subtree_control";
+            let _ = write_at(self.parent.as_fd(), file, word);
+            write_at(self.own.as_fd(), file, word).is_ok()
+        };
+        Controllers { memory: enable(b"+memory"), cpu: enable(b"+cpu"), pids: enable(b"+pids") }
     }
 
     /// Sends SIGKILL to all processes of a group and of those below it (`cgroup.kill`), also to those that

@@ -230,10 +230,12 @@ pub enum Step {
     Mask,
     /// Executing the program, or finding it.
     Exec,
+    /// Limiting its cgroup.
+    Limit,
 }
 
 impl Step {
-    const ALL: [Step; 16] = [
+    const ALL: [Step; 17] = [
         Step::Cgroup,
         Step::Session,
         Step::Tty,
@@ -250,6 +252,7 @@ impl Step {
         Step::Dir,
         Step::Mask,
         Step::Exec,
+        Step::Limit,
     ];
 
     /// One word for machines, as `exec`.
@@ -285,6 +288,7 @@ impl Step {
             Step::Dir => ("dir", "change to its directory"),
             Step::Mask => ("mask", "unblock signals"),
             Step::Exec => ("exec", "execute the program"),
+            Step::Limit => ("limit", "limit its cgroup"),
         }
     }
 }
