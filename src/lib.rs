@@ -29,7 +29,21 @@
 //! The state diagram of a process stands in [`engine::child`], that of a group in `engine/group.rs`, that of the whole
 //! in `engine/course.rs`. A test (`tests/house.rs`) holds the rooms to this table.
 
+// What comes from outside can make nothing here panic.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
 pub mod cli;
+// An impossible state ends the program here: a crash is survived, a wrong kill is not.
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 pub mod engine;
 pub mod entrypoint;
 pub mod isinittab;

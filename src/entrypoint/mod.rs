@@ -24,16 +24,6 @@
 //! the shell that has started us sees it; when the shell continues us, we continue it. Where no shell could do that,
 //! because we are process 1 or nobody's job, a command that was stopped by a key goes on at once, as a process 1 itself
 //! cannot be stopped either.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 
 mod options;
 

@@ -10,17 +10,6 @@
 //! one text that all fields are pieces of, a record of 40 bytes for each entry, and options once for all entries
 //! that have the same. Nothing in here knows what a process is.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
-
 mod diagnostic;
 mod entry;
 mod glob;

@@ -14,17 +14,6 @@
 //! said and left, because a machine that is half up can be repaired, and one whose init has ended cannot. The
 //! only way out is reboot(2).
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
-
 pub mod arguments;
 pub mod console;
 pub mod down;

@@ -14,16 +14,6 @@
 //! rustix makes most of the calls. libc makes those that rustix lacks (signalfd, the kernel's own form of
 //! sigprocmask and sigaction, clone3, credentials on a datagram, the user data base).
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
 #![deny(clippy::undocumented_unsafe_blocks)]
 
 pub mod attempt;
