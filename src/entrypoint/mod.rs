@@ -56,9 +56,6 @@ const BY_SIGNAL: i32 = 128;
 /// The exit status when it fails by itself.
 const FAILED: i32 = 1;
 
-/// PATH where the environment has none, as execvp(3) has it, with the administrator's directories.
-const PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// Where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Course {
@@ -384,7 +381,8 @@ fn start_command(
     let variables: Vec<Vec<u8>> = std::env::vars_os()
         .map(|(name, value)| [name.into_vec(), b"=".to_vec(), value.into_vec()].concat())
         .collect();
-    let path = variables.iter().find_map(|variable| variable.strip_prefix(b"PATH=")).unwrap_or(PATH).to_vec();
+    let path = variables.iter().find_map(|variable| variable.strip_prefix(b"PATH="));
+    let path = path.unwrap_or(process::USUAL_PATH).to_vec();
     // Who activates by sockets has written our process id there; the command's is another.
     let ours = format!("LISTEN_PID={}", process::own_pid());
     let listen_pid = variables.iter().position(|variable| *variable == ours.as_bytes());

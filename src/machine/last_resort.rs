@@ -1,17 +1,28 @@
 //! When nothing else is left: process 1 may not end, so it says why there is no init, offers a shell, and collects
 //! what ends. There is no table, no socket and no loop here: whatever has brought us here may have been one of them.
 
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::words::say;
 use crate::limits::LAST_RESORT_PAUSE_MS;
 use crate::sys::clock::now_ms;
+use crate::sys::process::USUAL_PATH;
 use crate::sys::spawn::{Spawn, Words, spawn};
 use crate::sys::{files, output, poll, power, reap};
 
-/// Shells, and the words that they are called by: the first asks for the password of root, if there is one.
-const SHELLS: [(&std::ffi::CStr, &[u8], bool); 2] =
-    [(c"/sbin/sulogin", b"/sbin/sulogin", false), (c"/bin/sh", b"/bin/sh", true)];
+/// A shell for who has to mend the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Shell {
+    /// Where it is.
+    pub path: &'static CStr,
+    /// It is to be a login shell.
+    pub login: bool,
+}
+
+/// The first asks for the password of root, if there is one.
+const SHELLS: [Shell; 2] =
+    [Shell { path: c"/sbin/sulogin", login: false }, Shell { path: c"/bin/sh", login: true }];
 
 /// Bytes that the words of a shell and its environment take.
 const WORDS_MAX_BYTES: usize = 256;
@@ -36,11 +47,16 @@ pub fn run(why: &str) -> ! {
     }
 }
 
+/// The first that there is.
+pub fn shell() -> Option<Shell> {
+    SHELLS.into_iter().find(|shell| files::can_execute(shell.path))
+}
+
 fn start_shell(pid: &AtomicU32, fault: &AtomicU64) -> Option<u32> {
-    let (_, program, login) = SHELLS.into_iter().find(|(path, ..)| files::can_execute(path))?;
+    let Shell { path, login } = shell()?;
     let (mut argv, mut env) = (Words::new(WORDS_MAX_BYTES, 1), Words::new(WORDS_MAX_BYTES, 2));
-    argv.push(program).ok()?;
-    env.push_pair(b"PATH", b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").ok()?;
+    argv.push(path.to_bytes()).ok()?;
+    env.push_pair(b"PATH", USUAL_PATH).ok()?;
     env.push_pair(b"TERM", b"linux").ok()?;
     let shell = Spawn { tty: Some(c"/dev/console"), login, ..Spawn::new(&argv, &env, pid, fault) };
     spawn(&shell).ok()

@@ -4,10 +4,8 @@ use super::messages::say;
 use crate::engine::Engine;
 use crate::isinittab::{Entry, Ready, Table};
 use crate::limits::{ENVIRONMENT_MAX, ENVIRONMENT_MAX_BYTES};
+use crate::sys::process::USUAL_PATH;
 use crate::sys::spawn::{Full, Words};
-
-/// PATH, where neither the table nor the daemon's environment has one: what a login on Debian has.
-const PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The variables that are made for each process, and never handed on from the daemon's own environment.
 const OWN: [&[u8]; 8] = [
@@ -40,7 +38,7 @@ impl Environment {
         Environment {
             words: Words::new(ENVIRONMENT_MAX_BYTES, ENVIRONMENT_MAX),
             shared: 0,
-            path: PATH.to_vec(),
+            path: USUAL_PATH.to_vec(),
             console: if on_machine { Some(b"/dev/console".to_vec()) } else { handed_on },
             socket: socket.to_vec(),
             notify: notify.to_vec(),
@@ -50,7 +48,7 @@ impl Environment {
     /// Writes what all processes share: the daemon's own environment, then the table's `env`. Allocates.
     pub fn prepare(&mut self, table: &Table) {
         self.words.clear();
-        self.path = PATH.to_vec();
+        self.path = USUAL_PATH.to_vec();
         let mut left_out = 0u64;
         for (name, value) in shared_pairs(table) {
             if OWN.contains(&name.as_slice()) {

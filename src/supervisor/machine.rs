@@ -184,12 +184,12 @@ fn starts_anything(table: &Table) -> bool {
 
 /// A shell on the console, behind the password of root where that can be asked for; and what there is to say.
 fn emergency_table() -> (Table, &'static str) {
-    let shells = [(c"/sbin/sulogin", "/sbin/sulogin"), (c"/bin/sh", "-/bin/sh")];
-    let Some((_, process)) = shells.iter().find(|(path, _)| sys::files::can_execute(path)) else {
+    let Some(shell) = machine::last_resort::shell() else {
         return (Table::empty(), "isinit: there is no shell either\n");
     };
+    let (mark, path) = (if shell.login { "-" } else { "" }, shell.path.to_string_lossy());
     let text = format!(
-        ":::group:emergency\nemergency:shell::respawn,tty=@console,limit=no,delay=1..10:{process}\n\
+        ":::group:emergency\nemergency:shell::respawn,tty=@console,limit=no,delay=1..10:{mark}{path}\n\
          emergency:id:1:initdefault:\n"
     );
     let loaded = Table::parse("the emergency table", text.as_bytes());

@@ -14,6 +14,9 @@ const PF_KTHREAD: u64 = 0x0020_0000;
 /// Bytes of /proc/PID/stat that are looked at: the name has 64 at most, the flags come soon after.
 const STAT_BYTES: usize = 512;
 
+/// PATH, where neither a table nor the environment has one: what a login on Debian has, root's directories too.
+pub const USUAL_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Our process id, as our PID namespace counts (getpid(2)).
 ///
 /// ```
