@@ -56,17 +56,6 @@ enum Kind {
     DeadProcess = 8,
 }
 
-impl Kind {
-    /// The kinds of records that take each other's place in utmp (pututline(3)): those of processes, if the id is
-    /// the same too.
-    fn replaces(self, other: u8) -> bool {
-        match self {
-            Kind::RunLevel | Kind::BootTime => other == self as u8,
-            Kind::InitProcess | Kind::DeadProcess => (5..=8).contains(&other),
-        }
-    }
-}
-
 /// One record.
 #[derive(Clone, Copy)]
 struct Record {
@@ -114,17 +103,19 @@ impl Record {
         self.bytes.get(..self.layout.size).unwrap_or_default()
     }
 
-    /// Does it take the place of this one in utmp?
+    /// Does it take the place of this one in utmp (pututline(3))? Those of processes do, if the id is the same.
     fn replaces(&self, other: &[u8]) -> bool {
         let kind = other.first().copied().unwrap_or(0);
         let same_id = || other.get(ID.0..ID.0.saturating_add(ID.1)) == Some(self.field(ID));
-        let of_process = matches!(self.kind, Kind::InitProcess | Kind::DeadProcess);
-        self.kind.replaces(kind) && (!of_process || same_id())
+        match self.kind {
+            Kind::RunLevel | Kind::BootTime => kind == self.kind as u8,
+            Kind::InitProcess | Kind::DeadProcess => (5..=8).contains(&kind) && same_id(),
+        }
     }
 }
 
 /// utmp is at the first of these that exists.
-const UTMP: [&CStr; 2] = [c"/run/utmp", c"/var/run/utmp"];
+pub const UTMP: [&CStr; 2] = [c"/run/utmp", c"/var/run/utmp"];
 const WTMP: &CStr = c"/var/log/wtmp";
 
 /// Writes the records of a machine. What cannot be written is not, and said so: records are no reason to stop anything.
