@@ -24,7 +24,7 @@
 //! | [`machine`] | process 1 of a machine: mounts, console, arguments, records, going down, switch-root, watchdog | sys, limits |
 //! | [`entrypoint`] | `isinit run`: one command, in place of tini | isinittab (names of signals), sys, limits |
 //! | [`supervisor`] | the loop | engine, isinittab, wire, machine, sys, limits |
-//! | [`cli`] | the commands, and all words that a person reads | wire, isinittab, sys, supervisor, entrypoint, machine (the records that `runlevel` reads) |
+//! | [`cli`] | the commands, and all words that a person reads | wire, isinittab, sys, supervisor, entrypoint, machine (what the old programs read and write) |
 //!
 //! The state diagram of a process stands in [`engine::child`], that of a group in `engine/group.rs`, that of the whole
 //! in `engine/course.rs`. A test (`tests/house.rs`) holds the rooms to this table.

@@ -2,20 +2,16 @@
 //! sysvinit's options. What they ask for goes to our socket; where nobody answers there, to sysvinit's pipe, so that they
 //! serve under sysvinit's init too.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
 use super::{Common, Problem, Status, end, show};
+use crate::machine::initctl::{Order, PLACES};
 use crate::machine::utmp::{self, Utmp};
 use crate::sys::power::{self, Reboot};
-
-/// Where sysvinit's init listens, today and before version 2.89.
-const PIPES: [&str; 2] = ["/run/initctl", "/dev/initctl"];
-
-/// Where the records are, today and before /run.
-const UTMP: [&str; 2] = ["/run/utmp", "/var/run/utmp"];
 
 /// Does the program of this name; `None` if it is none of the old ones.
 pub fn run(name: &str, args: &[String]) -> Option<i32> {
@@ -79,7 +75,7 @@ fn ask(request: &str, order: Order) -> Result<(), Problem> {
     let asked = Common::default().connect().and_then(|mut daemon| Ok(daemon.gather(request.as_bytes())?));
     match asked {
         Err(problem) if problem.status == Status::NoDaemon as i32 => {
-            write_to_pipe(&order.with_its_variable(request)).ok_or_else(|| {
+            write_to_pipe(&with_its_variable(request, order)).ok_or_else(|| {
                 let words = format!("{}; and no init listens at /run/initctl", problem.words);
                 Problem { words, ..problem }
             })
@@ -88,46 +84,24 @@ fn ask(request: &str, order: Order) -> Result<(), Problem> {
     }
 }
 
-/// sysvinit's `struct init_request`: a magic number, what to do, a level, the seconds from SIGTERM to SIGKILL, and text.
-struct Order([u8; 384]);
-
-impl Order {
-    fn new(command: u32, level: u8, text: &[u8]) -> Order {
-        let words = [0x0309_1969, command, u32::from(level), 5];
-        let mut bytes = [0; 384];
-        let from = words.iter().flat_map(|word: &u32| word.to_ne_bytes()).chain(text.iter().copied());
-        bytes.iter_mut().zip(from).for_each(|(to, from)| *to = from);
-        Order(bytes)
-    }
-
-    fn level(level: u8) -> Order {
-        Order::new(1, level, b"")
-    }
-
-    /// `None` if they do not fit.
-    fn variables(variables: &[&str]) -> Option<Order> {
-        let text: Vec<u8> = variables.iter().flat_map(|word| word.bytes().chain([0])).collect();
-        (text.len() < 368).then(|| Order::new(6, 0, &text))
-    }
-
-    /// At level 0, sysvinit's scripts switch the power off, or do what INIT_HALT says.
-    fn with_its_variable(self, request: &str) -> Vec<Order> {
-        let variable = match request {
-            ":halt" => Some("INIT_HALT=HALT"),
-            ":poweroff" => Some("INIT_HALT=POWEROFF"),
-            _ => None,
-        };
-        variable.and_then(|variable| Order::variables(&[variable])).into_iter().chain([self]).collect()
-    }
+/// At level 0, sysvinit's scripts switch the power off, or do what INIT_HALT says.
+fn with_its_variable(request: &str, order: Order) -> Vec<Order> {
+    let variable = match request {
+        ":halt" => Some("INIT_HALT=HALT"),
+        ":poweroff" => Some("INIT_HALT=POWEROFF"),
+        _ => None,
+    };
+    variable.and_then(|variable| Order::variables(&[variable])).into_iter().chain([order]).collect()
 }
 
 /// Writes to the first pipe that has a reader; `None` if there is none.
 fn write_to_pipe(orders: &[Order]) -> Option<()> {
-    let bytes: Vec<u8> = orders.iter().flat_map(|order| order.0).collect();
-    PIPES.iter().find_map(|pipe| {
+    let bytes: Vec<u8> = orders.iter().flat_map(|order| *order.bytes()).collect();
+    PLACES.iter().find_map(|place| {
         // Without a reader it is nobody's pipe, and would hold us up.
         let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-        let mut pipe = OpenOptions::new().write(true).custom_flags(flags).open(pipe).ok()?;
+        let place = OsStr::from_bytes(place.to_bytes());
+        let mut pipe = OpenOptions::new().write(true).custom_flags(flags).open(place).ok()?;
         let is_pipe = pipe.metadata().is_ok_and(|data| data.file_type().is_fifo());
         is_pipe.then(|| pipe.write_all(&bytes).ok()).flatten()
     })
@@ -204,20 +178,19 @@ fn at_once(name: &str, reboot: Reboot, no_sync: bool) -> Result<(), Problem> {
 
 /// The level before, and the present one: of our daemon, else of the records.
 fn runlevel(args: &[&str]) -> Result<(), Problem> {
-    let (asked, files) = match args {
-        [] => (true, &UTMP[..]),
-        [file] if !file.starts_with('-') => (false, args),
+    let answer = || {
+        let mut connection = Common::default().connect().ok()?;
+        connection.gather(b":runlevel").map(|(_, levels)| levels).ok()
+    };
+    let words = |(previous, level): (u8, u8)| format!("{} {}", char::from(previous), char::from(level));
+    let levels = match args {
+        [] => answer().or_else(|| utmp::UTMP.into_iter().find_map(utmp::runlevel).map(words)),
+        [file] if !file.starts_with('-') => {
+            CString::new(*file).ok().and_then(|file| utmp::runlevel(&file)).map(words)
+        }
         _ => return Err(usage("usage: runlevel [UTMP]")),
     };
-    let answer = match Common::default().connect() {
-        Ok(mut connection) if asked => connection.gather(b":runlevel").map(|(_, levels)| levels).ok(),
-        _ => None,
-    };
-    let recorded = || {
-        let found = files.iter().find_map(|file| utmp::runlevel(&CString::new(*file).ok()?));
-        found.map(|(previous, level)| format!("{} {}", char::from(previous), char::from(level)))
-    };
-    match answer.or_else(recorded) {
+    match levels {
         Some(levels) => {
             show::put(format!("{levels}\n"));
             Ok(())
@@ -244,9 +217,9 @@ mod tests {
 
     #[test]
     fn an_order_is_what_init_reads() {
-        let read = |order: Order| Asked::read(&order.0);
+        let read = |order: Order| Asked::read(order.bytes());
         assert_eq!(read(Order::level(b'3')), Some(Asked::Level(b'3')));
-        let halt: Vec<_> = Order::level(b'0').with_its_variable(":halt").into_iter().map(read).collect();
+        let halt: Vec<_> = with_its_variable(":halt", Order::level(b'0')).into_iter().map(read).collect();
         assert_eq!(halt, [Some(Asked::HaltsAtZero(true)), Some(Asked::Level(b'0'))]);
         let off = Order::variables(&["A=1", "INIT_HALT=POWEROFF"]).and_then(read);
         assert_eq!(off, Some(Asked::HaltsAtZero(false)));

@@ -12,13 +12,20 @@ use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 
 /// Where the programs look: sysvinit since 2.89, and before.
-const PLACES: [&CStr; 2] = [c"/run/initctl", c"/dev/initctl"];
+pub const PLACES: [&CStr; 2] = [c"/run/initctl", c"/dev/initctl"];
 
 /// Bytes of a request.
 const REQUEST_BYTES: usize = 384;
 
+/// Bytes of the numbers at its head.
+const WORDS_BYTES: usize = 16;
+
 /// What a request begins with.
 const MAGIC: u32 = 0x0309_1969;
+
+/// INIT_CMD_RUNLVL and INIT_CMD_SETENV.
+const COMMAND_LEVEL: u32 = 1;
+const COMMAND_SETENV: u32 = 6;
 
 /// What somebody asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,17 +59,17 @@ impl Asked {
     /// assert_eq!(Asked::read(&[0; 384]), None);
     /// ```
     pub fn read(request: &[u8; REQUEST_BYTES]) -> Option<Asked> {
-        let (words, data) = request.split_first_chunk::<16>()?;
+        let (words, data) = request.split_first_chunk::<WORDS_BYTES>()?;
         let mut words = words.chunks_exact(4).filter_map(|word| word.try_into().ok().map(u32::from_ne_bytes));
         if words.next() != Some(MAGIC) {
             return None;
         }
         Some(match (words.next()?, words.next()?) {
-            (1, level) => u8::try_from(level).map_or(Asked::Nothing, Asked::Level),
+            (COMMAND_LEVEL, level) => u8::try_from(level).map_or(Asked::Nothing, Asked::Level),
             (2, _) => Asked::PowerFails,
             (3, _) => Asked::PowerLow,
             (4, _) => Asked::PowerBack,
-            (6 | 7, _) => variable(data),
+            (COMMAND_SETENV | 7, _) => variable(data),
             // INIT_CMD_START and BSD: sysvinit does nothing for them.
             _ => Asked::Nothing,
         })
@@ -81,6 +88,37 @@ fn variable(data: &[u8]) -> Asked {
         _ if asked == Asked::Nothing => Asked::Variable,
         _ => asked,
     })
+}
+
+/// A request as sysvinit's programs write it, for who is called in their place.
+#[derive(Clone, Copy, Debug)]
+pub struct Order([u8; REQUEST_BYTES]);
+
+impl Order {
+    /// A level, as telinit(8) has it.
+    pub fn level(level: u8) -> Order {
+        Order::new(COMMAND_LEVEL, level, b"")
+    }
+
+    /// Variables, as `telinit -e` has them; `None` if they do not fit.
+    pub fn variables(variables: &[&str]) -> Option<Order> {
+        let text: Vec<u8> = variables.iter().flat_map(|word| word.bytes().chain([0])).collect();
+        (text.len() < REQUEST_BYTES - WORDS_BYTES).then(|| Order::new(COMMAND_SETENV, 0, &text))
+    }
+
+    /// The request.
+    pub fn bytes(&self) -> &[u8; REQUEST_BYTES] {
+        &self.0
+    }
+
+    /// The magic number, what to do, a level, the seconds from SIGTERM to SIGKILL, and text.
+    fn new(command: u32, level: u8, text: &[u8]) -> Order {
+        let words = [MAGIC, command, u32::from(level), 5];
+        let mut bytes = [0; REQUEST_BYTES];
+        let from = words.iter().flat_map(|word| word.to_ne_bytes()).chain(text.iter().copied());
+        bytes.iter_mut().zip(from).for_each(|(to, from)| *to = from);
+        Order(bytes)
+    }
 }
 
 /// The pipe.
