@@ -8,7 +8,7 @@
 //! The subtree is called `isinit-PID`, and its owner holds a lock (flock(2)) on it. A directory without a
 //! lock is that of a daemon that was killed, and is removed when nobody lives in it.
 
-use super::files::write_at;
+use super::files::{read_at, write_at};
 use super::process::own_pid;
 use super::signals::send;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RawDir, flock, mkdirat, openat, unlinkat};
@@ -129,7 +129,7 @@ impl Cgroups {
             openat(dir, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).is_ok()
         };
         let mut buffer = [0; 64];
-        let kind = read_file(self.own.as_fd(), c"cgroup.type", &mut buffer).unwrap_or_default();
+        let kind = read_at(self.own.as_fd(), c"cgroup.type", &mut buffer).unwrap_or_default();
         kind.starts_with(b"domain")
             && !kind.starts_with(b"domain invalid")
             && writable(&self.parent, c"cgroup.procs")
@@ -205,11 +205,11 @@ impl Cgroups {
     /// EMFILE, ENFILE and what else prevents from looking.
     pub fn populated(&self, name: &[u8]) -> Result<bool, Errno> {
         let mut buffer = [0; 256];
-        let events =
-            match self.open(name).and_then(|dir| read_file(dir.as_fd(), c"cgroup.events", &mut buffer)) {
-                Err(Errno::NOENT | Errno::NODEV) => return Ok(false),
-                events => events?,
-            };
+        let events = match self.open(name).and_then(|dir| read_at(dir.as_fd(), c"cgroup.events", &mut buffer))
+        {
+            Err(Errno::NOENT | Errno::NODEV) => return Ok(false),
+            events => events?,
+        };
         Ok(events.split(|&byte| byte == b'\n').any(|line| line == b"populated 1"))
     }
 
@@ -270,13 +270,6 @@ fn encode<'b>(buffer: &'b mut [u8; NAME_MAX_BYTES], name: &[u8]) -> Result<&'b C
         0 => Err(Errno::NOENT),
         _ => CStr::from_bytes_until_nul(buffer).map_err(|_| Errno::NAMETOOLONG),
     }
-}
-
-/// Reads a small file of the kernel's, which gives it in one piece.
-fn read_file<'b>(dir: BorrowedFd<'_>, file: &CStr, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
-    let fd = openat(dir, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let length = super::pipe::read(&fd, buffer)?.unwrap_or(0);
-    Ok(buffer.get(..length).unwrap_or_default())
 }
 
 /// Removes a group with those below it, the deepest first. The kernel refuses (EBUSY) what is populated.

@@ -1,7 +1,7 @@
 //! A named pipe that others write requests to (fifo(7)).
 
 use super::Errno;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fchmod, fstat, mknodat, openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fchmod, fstat, mknodat, openat};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -42,11 +42,7 @@ impl Fifo {
 
     /// Is it what is found at this path?
     pub fn is_at(&self, path: &CStr) -> bool {
-        let found = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW);
-        let ours = fstat(&self.fd);
-        found.is_ok_and(|found| {
-            ours.is_ok_and(|ours| (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino))
-        })
+        super::files::is_at(&self.fd, path, AtFlags::SYMLINK_NOFOLLOW)
     }
 
     /// Reads what is there; `None` when there is nothing.

@@ -1,6 +1,7 @@
 //! Small files: replaced whole, so that no reader ever sees half of one.
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fchmod, openat, rename, unlink, unlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{fchmod, fstat, openat, rename, statat, unlink, unlinkat};
 use rustix::io::Errno;
 use std::ffi::CStr;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -8,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Bytes of a path, its NUL included (PATH_MAX).
-const PATH_MAX_BYTES: usize = 4_096;
+pub(super) const PATH_MAX_BYTES: usize = 4_096;
 
 /// Bytes that are gathered before they are written.
 const BUFFER_BYTES: usize = 4_096;
@@ -141,6 +142,19 @@ pub(super) fn c_path<'b>(buffer: &'b mut [u8], parts: &[&[u8]]) -> Result<&'b CS
         buffer.get_mut(start..end).ok_or(Errno::NAMETOOLONG)?.copy_from_slice(part);
     }
     CStr::from_bytes_until_nul(buffer).map_err(|_| Errno::NAMETOOLONG)
+}
+
+/// Reads a small file of the kernel's (/proc, /sys, cgroup), which gives it in one piece.
+pub(super) fn read_at<'b>(dir: BorrowedFd<'_>, path: &CStr, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
+    let fd = openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let length = super::pipe::read(&fd, buffer)?.unwrap_or(0);
+    Ok(buffer.get(..length).unwrap_or_default())
+}
+
+/// Is what is open the file that is found at this path (stat(2): device and inode)?
+pub(super) fn is_at(open: &OwnedFd, path: &CStr, flags: AtFlags) -> bool {
+    let (here, there) = (fstat(open), statat(CWD, path, flags));
+    matches!((here, there), (Ok(here), Ok(there)) if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino))
 }
 
 /// Writes a small file of the kernel's (/proc, cgroup) in one piece. Async-signal-safe.

@@ -17,7 +17,7 @@ pub use rustix::mount::MountFlags;
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 
 /// Bytes of a path, its NUL included (PATH_MAX).
-pub const PATH_MAX_BYTES: usize = 4_096;
+pub const PATH_MAX_BYTES: usize = super::files::PATH_MAX_BYTES;
 
 /// Mounts a new file system (mount(2)).
 ///

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::attempt::Attempt;
+use super::files::read_at;
 use super::process::is_pid1;
 use super::raw::{Word, syscall};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -71,9 +72,7 @@ fn command(how: Reboot) -> RebootCommand {
 
 /// Whether kexec_load(2) has brought a kernel into memory (/sys/kernel/kexec_loaded).
 pub fn is_kexec_loaded() -> bool {
-    let open = openat(CWD, c"/sys/kernel/kexec_loaded", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    let mut answer = [0; 1];
-    open.is_ok_and(|file| rustix::io::read(file, &mut answer).is_ok()) && answer == *b"1"
+    read_at(CWD, c"/sys/kernel/kexec_loaded", &mut [0; 1]).is_ok_and(|answer| answer == b"1")
 }
 
 /// Has Ctrl-Alt-Del restart the machine at once (`true`, what a kernel starts with) or send SIGINT to process 1.

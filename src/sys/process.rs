@@ -2,11 +2,13 @@
 
 #![allow(unsafe_code)]
 
+use super::files::{c_path, read_at};
 use super::raw::{Word, syscall};
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::Errno;
 use std::mem::MaybeUninit;
 use std::num::NonZeroI32;
+use std::os::fd::AsFd;
 
 /// A thread of the kernel, in the flags of /proc/PID/stat (linux/sched.h).
 const PF_KTHREAD: u64 = 0x0020_0000;
@@ -50,9 +52,7 @@ pub fn starts_container() -> bool {
             let namespace = rustix::fs::readlinkat_raw(CWD, c"/proc/self/ns/pid", &mut buffer);
             let inner = namespace.is_ok_and(|(name, _)| name != FIRST_NAMESPACE);
             let mut name = [0; 16];
-            let file = openat(CWD, c"/proc/1/comm", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-            let read = file.and_then(|file| rustix::io::read(file, &mut name)).unwrap_or(0);
-            let name = name.get(..read).unwrap_or_default();
+            let name = read_at(CWD, c"/proc/1/comm", &mut name).unwrap_or_default();
             inner && !matches!(name, b"" | b"systemd\n" | b"init\n")
         }
         Some(_) => is_pid1(),
@@ -159,10 +159,8 @@ pub fn each_other(most: usize, mut tell: impl FnMut(u32, &[u8], u8)) {
         let Some(pid) = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok()) else { continue };
         let mut stat = [0; STAT_BYTES];
         let mut path = [0; STAT_BYTES];
-        let Ok(path) = super::files::c_path(&mut path, &[name, b"/stat"]) else { continue };
-        let Ok(file) = openat(&proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else { continue };
-        let read = rustix::io::read(file, &mut stat).unwrap_or(0);
-        let seen = stat.get(..read).and_then(name_and_state);
+        let Ok(path) = c_path(&mut path, &[name, b"/stat"]) else { continue };
+        let seen = read_at(proc.as_fd(), path, &mut stat).ok().and_then(name_and_state);
         if let Some((name, state)) = seen.filter(|&(_, state)| pid != own && !b"ZXx".contains(&state)) {
             told = told.saturating_add(1);
             tell(pid, name, state);

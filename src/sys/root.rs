@@ -26,10 +26,9 @@ pub fn hold(path: &CStr) -> Result<OwnedFd, Errno> {
     openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Is the directory that is held the one at this path (stat(2): device and inode)?
+/// Is the directory that is held the one at this path?
 pub fn is_same_place(held: &OwnedFd, path: &CStr) -> bool {
-    let (here, there) = (fstat(held), statat(CWD, path, AtFlags::empty()));
-    matches!((here, there), (Ok(here), Ok(there)) if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino))
+    super::files::is_at(held, path, AtFlags::empty())
 }
 
 /// Are both on the same file system (stat(2), st_dev)?
