@@ -377,20 +377,20 @@ fn start_command(
     pid: &AtomicU32,
     fault: &AtomicU64,
 ) -> Result<u32, Errno> {
-    let argv = words(command.iter().map(|word| word.as_bytes().to_vec()).collect())?;
+    let argv = words(command.iter().map(|word| word.as_bytes()))?;
     let variables: Vec<Vec<u8>> = std::env::vars_os()
         .map(|(name, value)| [name.into_vec(), b"=".to_vec(), value.into_vec()].concat())
         .collect();
     let path = variables.iter().find_map(|variable| variable.strip_prefix(b"PATH="));
-    let path = path.unwrap_or(process::USUAL_PATH).to_vec();
+    let path = path.unwrap_or(process::USUAL_PATH);
     // Who activates by sockets has written our process id there; the command's is another.
     let ours = format!("LISTEN_PID={}", process::own_pid());
     let listen_pid = variables.iter().position(|variable| *variable == ours.as_bytes());
-    let env = words(variables)?;
+    let env = words(variables.iter().map(Vec::as_slice))?;
     // A SIGKILL at our parent's end leaves us no time to hand it on.
     let parent_death = options.parent_death.map(Signal::number).filter(|signal| *signal == SIGKILL);
     spawn(&Spawn {
-        search: &path,
+        search: path,
         listen_pid,
         standing: seat.standing(),
         mask,
@@ -401,9 +401,9 @@ fn start_command(
 }
 
 /// The words in memory that is made for them: what the kernel has taken once, it takes twice.
-fn words(list: Vec<Vec<u8>>) -> Result<Words, Errno> {
-    let bytes = list.iter().fold(0_usize, |sum, word| sum.saturating_add(word.len()).saturating_add(2));
+fn words<'w>(mut list: impl ExactSizeIterator<Item = &'w [u8]> + Clone) -> Result<Words, Errno> {
+    let bytes = list.clone().fold(0_usize, |sum, word| sum.saturating_add(word.len()).saturating_add(2));
     let mut words = Words::new(bytes, list.len());
-    list.iter().try_for_each(|word| words.push(word)).map_err(|_| Errno::TOOBIG)?;
+    list.try_for_each(|word| words.push(word)).map_err(|_| Errno::TOOBIG)?;
     Ok(words)
 }
