@@ -12,7 +12,7 @@
 //! The watchdog is kept alive all the way: should process 1 itself get stuck after all, it resets the machine.
 
 use super::watchdog::Watchdog;
-use super::words::{say, say_errno};
+use super::words::{errno_words, say, say_errno};
 use crate::limits::{
     DOWN_KILL_MS, DOWN_SAY_MS, DOWN_STEP_MS, DOWN_STEPS_MS, DOWN_TERM_MS, NAMED_PROCESSES_MAX, UNMOUNT_ROUNDS,
 };
@@ -277,7 +277,7 @@ impl<'s> Down<'s> {
             Err(errno) => Step::Failed(errno),
         };
         match step {
-            Step::Failed(errno) => say(&[b"cannot ", name, b": ", words(errno)]),
+            Step::Failed(errno) => say(&[b"cannot ", name, b": ", errno_words(errno)]),
             Step::Done | Step::Late => say(&[name, b" has no effect"]),
         }
     }
@@ -344,12 +344,8 @@ fn deadline(timeout_ms: u64) -> u64 {
     now_ms().saturating_add(timeout_ms)
 }
 
-fn words(errno: Errno) -> &'static [u8] {
-    sys::errno_words(errno.raw_os_error()).as_bytes()
-}
-
 fn say_path(what: &[u8], path: &CStr, errno: Errno) {
-    say(&[what, path.to_bytes(), b": ", words(errno)]);
+    say(&[what, path.to_bytes(), b": ", errno_words(errno)]);
 }
 
 /// `5 s`.

@@ -5,8 +5,7 @@
 //! cannot be made. So each is looked at by itself, in this order, and one that cannot be mounted is no reason to leave
 //! out the next.
 
-use super::words::say;
-use crate::sys;
+use super::words::{errno_words, say};
 use crate::sys::Errno;
 use crate::sys::mount::{MountFlags, is_mount_point, make_device, make_directory, make_link, mount};
 use std::ffi::CStr;
@@ -92,16 +91,21 @@ impl Outcome {
     /// Says it on the console, unless it is what everybody expects.
     pub fn say(&self) {
         let place = self.place.to_bytes();
-        let words = |errno: Errno| sys::errno_words(errno.raw_os_error()).as_bytes();
         match self.what {
             What::Mounted => {}
             What::MadeByHand => {
                 say(&[b"no devtmpfs in this kernel: ", place, b" is a tmpfs with a few devices"])
             }
             What::NoPlace(errno) => {
-                say(&[b"cannot make the directory ", place, b": ", words(errno), b"; it is not mounted"]);
+                say(&[
+                    b"cannot make the directory ",
+                    place,
+                    b": ",
+                    errno_words(errno),
+                    b"; it is not mounted",
+                ]);
             }
-            What::Refused(errno) => say(&[b"cannot mount ", place, b": ", words(errno)]),
+            What::Refused(errno) => say(&[b"cannot mount ", place, b": ", errno_words(errno)]),
         }
     }
 }
@@ -172,7 +176,7 @@ mod tests {
             let status = in_new_root(|| {
                 std::fs::create_dir("/proc").unwrap();
                 std::fs::create_dir("/run").unwrap();
-                sys::mount::remount_readonly(c"/").unwrap();
+                crate::sys::mount::remount_readonly(c"/").unwrap();
                 let outcomes = mount_missing();
                 let what = |place| outcomes.iter().find(|outcome| outcome.place == place).map(|o| o.what);
                 assert_eq!(what(c"/proc"), Some(What::Mounted));
@@ -204,7 +208,7 @@ mod tests {
         fn the_command_line_is_read_without_proc() {
             let status = in_new_root(|| {
                 assert!(!std::path::Path::new("/proc").exists());
-                let line = sys::mount::read_proc(c"cmdline").unwrap();
+                let line = crate::sys::mount::read_proc(c"cmdline").unwrap();
                 assert!(!line.is_empty());
                 i32::from(is_mount_point(c"/proc").is_ok())
             });

@@ -20,5 +20,10 @@ pub fn say(words: &[&[u8]]) {
 
 /// Says what was tried, and what the system said.
 pub fn say_errno(what: &[u8], errno: Errno) {
-    say(&[what, b": ", sys::errno_words(errno.raw_os_error()).as_bytes()]);
+    say(&[what, b": ", errno_words(errno)]);
+}
+
+/// The system's words.
+pub fn errno_words(errno: Errno) -> &'static [u8] {
+    sys::errno_words(errno.raw_os_error()).as_bytes()
 }
