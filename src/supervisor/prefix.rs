@@ -41,6 +41,10 @@ enum Read {
 pub struct Prefixed {
     on: bool,
     streams: Vec<Stream>,
+    /// The rows whose pipe is open, none without the setting: a turn of the loop looks at no others.
+    open: Vec<u32>,
+    /// How many of them are blocked.
+    blocked: usize,
     /// A piece for each stream. One that was never used is not there: the kernel gives pages as they are written.
     bytes: Vec<u8>,
     queue: Box<Queue>,
@@ -49,7 +53,14 @@ pub struct Prefixed {
 impl Prefixed {
     /// None yet.
     pub fn new() -> Prefixed {
-        Prefixed { on: false, streams: Vec::new(), bytes: Vec::new(), queue: Box::new(Queue::new()) }
+        Prefixed {
+            on: false,
+            streams: Vec::new(),
+            open: Vec::new(),
+            blocked: 0,
+            bytes: Vec::new(),
+            queue: Box::new(Queue::new()),
+        }
     }
 
     /// Makes room for the rows of a table. What is open stays so, with all that is in it. Allocates.
@@ -65,6 +76,7 @@ impl Prefixed {
             from.iter().zip(to).take(stream.held).for_each(|(from, to)| *to = *from);
         }
         self.streams.resize_with(rows, Stream::default);
+        self.open.reserve(rows.saturating_sub(self.open.len()));
     }
 
     /// How many there may be.
@@ -79,6 +91,7 @@ impl Prefixed {
                 let (read, write) = sys::pipe::pair()?;
                 sys::pipe::set_nonblocking(&read)?;
                 stream.pipe = Some((read, write));
+                self.open.push(row);
             }
         }
         Ok(())
@@ -92,14 +105,14 @@ impl Prefixed {
 
     /// The rows to be heard, and what to wait for.
     pub fn sources(&self) -> impl Iterator<Item = (u32, BorrowedFd<'_>)> {
-        let open = (0..).zip(&self.streams).filter(|(_, stream)| !stream.blocked);
-        open.filter_map(|(row, stream)| Some((row, stream.pipe.as_ref()?.0.as_fd())))
+        let heard = |row: &u32| self.streams.get(*row as usize).filter(|stream| !stream.blocked);
+        self.open.iter().filter_map(move |row| Some((*row, heard(row)?.pipe.as_ref()?.0.as_fd())))
     }
 
     /// Does anything wait for standard output to take it? Also a line for which there was no room when it was read, though
     /// there is some now.
     pub fn pending(&self) -> bool {
-        !self.queue.is_empty() || self.streams.iter().any(|stream| stream.blocked)
+        !self.queue.is_empty() || self.blocked > 0
     }
 
     /// Reads what a row has written, and writes its lines. Not all that a fast writer has: others have their turn too.
@@ -140,6 +153,7 @@ impl Prefixed {
         let bytes = piece_mut(&mut self.bytes, row as usize);
         let tag = engine.row(row).map_or(&b"?"[..], |record| record.tag());
         let mut start = 0_usize;
+        self.blocked = self.blocked.saturating_sub(usize::from(stream.blocked));
         stream.blocked = false;
         while let Some(rest) = bytes.get(start..stream.held).filter(|rest| !rest.is_empty()) {
             let newline = rest.iter().position(|byte| *byte == b'\n');
@@ -154,6 +168,7 @@ impl Prefixed {
             }
             stream.blocked = self.queue.room() < line.len().saturating_add(AROUND_MAX_BYTES);
             if stream.blocked {
+                self.blocked = self.blocked.saturating_add(1);
                 break;
             }
             [b"[", tag, b"] ", line, b"\n"].into_iter().for_each(|part| self.queue.put(part));
@@ -178,24 +193,31 @@ impl Prefixed {
     /// Standard output takes something again: goes on with those for whose lines there was no room.
     pub fn flush(&mut self, engine: &Engine) {
         self.queue.flush_to(rustix::stdio::stdout());
-        for row in 0..u32::try_from(self.streams.len()).unwrap_or(0) {
-            if self.streams.get(row as usize).is_some_and(|stream| stream.blocked) {
-                self.hear(engine, row);
+        self.for_each(|prefixed, row| {
+            if prefixed.streams.get(row as usize).is_some_and(|stream| stream.blocked) {
+                prefixed.hear(engine, row);
             }
-        }
+        });
     }
 
     /// Everything is down: writes what is left, until `until` (monotonic milliseconds) at most.
     pub fn end(&mut self, engine: &Engine, until: u64) {
-        let rows = 0..u32::try_from(self.streams.len()).unwrap_or(0);
-        rows.clone().for_each(|row| self.ended(engine, row));
+        self.for_each(|prefixed, row| prefixed.ended(engine, row));
         while (self.pending() || self.streams.iter().any(|stream| stream.ended))
             && sys::clock::now_ms() < until
         {
             if self.pending() {
                 self.queue.wait_for(rustix::stdio::stdout(), until);
             }
-            rows.clone().for_each(|row| self.hear(engine, row));
+            self.for_each(|prefixed, row| prefixed.hear(engine, row));
+        }
+    }
+
+    fn for_each(&mut self, act: impl Fn(&mut Prefixed, u32)) {
+        for at in 0..self.open.len() {
+            if let Some(&row) = self.open.get(at) {
+                act(self, row);
+            }
         }
     }
 }
