@@ -66,5 +66,6 @@ int main(int argc, char **argv) {
             found += fields_of(argv[3]);
     }
     printf("%lld\n", now() - begun);
+    /* Nobody asks for the count, which no table makes 1: it is looked at so that the compiler leaves no search out. */
     return found == 1;
 }
