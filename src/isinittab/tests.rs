@@ -247,24 +247,21 @@ fn whatever_the_bytes_are_it_does_not_break() {
 
 #[test]
 fn included_files_stand_where_they_are_included() {
-    let directory = std::env::temp_dir().join(format!("isinit-include-{}", std::process::id()));
-    std::fs::create_dir_all(directory.join("d")).unwrap();
-    std::fs::write(directory.join("d/b.tab"), "g:b:1:once:x\n").unwrap();
-    std::fs::write(directory.join("d/a.tab"), "g:a:1:once:x\n").unwrap();
-    let main = directory.join("main");
-    std::fs::write(&main, "g:first:1:once:x\n:::include:d/*.tab\ng:last:1:once:x\n").unwrap();
+    let directory = tests_wrong::Directory::new();
+    directory.put("d/b.tab", "g:b:1:once:x\n");
+    directory.put("d/a.tab", "g:a:1:once:x\n");
+    let main = directory.put("main", "g:first:1:once:x\n:::include:d/*.tab\ng:last:1:once:x\n");
     let table = Table::load(&main).unwrap_or_else(|report| panic!("{report}")).table;
     let tags: Vec<&[u8]> = table.entries().map(|entry| entry.tag()).collect();
     assert_eq!(tags, [&b"first"[..], b"a", b"b", b"last"]);
     assert!(!table.changed_on_disk());
-    std::fs::write(directory.join("d/c.tab"), "g:a:1:onse:x\n").unwrap();
+    directory.put("d/c.tab", "g:a:1:onse:x\n");
     assert!(table.changed_on_disk(), "a new drop-in is a change");
     let report = Table::load(&main).err().map(|report| report.to_string()).unwrap_or_default();
     assert!(
         report.contains("c.tab:1:7: error: no action") && report.contains("this tag is taken"),
         "{report}"
     );
-    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 #[test]

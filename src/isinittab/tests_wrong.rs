@@ -1,7 +1,9 @@
 //! Wrong tables, to the letter; tables on disk; tables that are wrong in every line, which must cost no more
 //! than good ones.
 
-use std::fs::{create_dir_all, remove_dir_all, write};
+use std::fs::{create_dir, create_dir_all, remove_dir_all, write};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use super::entry::Record;
@@ -21,17 +23,21 @@ fn is_taken(text: &str) -> bool {
 }
 
 /// A directory of its own for a test, gone at its end.
-struct Directory(PathBuf);
+pub(super) struct Directory(pub(super) PathBuf);
 
 impl Directory {
-    fn new(name: &str) -> Directory {
-        let path = std::env::temp_dir().join(format!("isinit-{name}-{}", std::process::id()));
-        let _ = remove_dir_all(&path);
-        create_dir_all(&path).unwrap();
-        Directory(path)
+    pub(super) fn new() -> Directory {
+        loop {
+            let random = RandomState::new().build_hasher().finish() as u32;
+            let path = std::env::temp_dir().join(format!("isinit-table-{random:08x}"));
+            match create_dir(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                made => return made.map(|()| Directory(path)).unwrap(),
+            }
+        }
     }
 
-    fn put(&self, name: &str, text: &str) -> PathBuf {
+    pub(super) fn put(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
         create_dir_all(path.parent().unwrap()).unwrap();
         write(&path, text).unwrap();
@@ -295,7 +301,7 @@ fn equal_options_are_kept_once_wherever_they_stand() {
 
 #[test]
 fn entries_of_included_files_know_where_they_stand() {
-    let directory = Directory::new("where");
+    let directory = Directory::new();
     directory.put("d/10-a.tab", "\ng:a:1:once:x\n");
     directory.put("d/9-b.tab", "g:b:1:once:x\n");
     let main = directory.put("main", "# c\n:::include:d/[0-9]*.tab\n:::include:more/*\ng:m:1:once:x\n");
@@ -311,7 +317,7 @@ fn entries_of_included_files_know_where_they_stand() {
 
 #[test]
 fn the_second_of_two_tags_is_shown_the_file_of_the_first() {
-    let directory = Directory::new("twice");
+    let directory = Directory::new();
     directory.put("d/a.tab", "\n\ng:a:1:once:x\n");
     let report = directory.said(":::include:d/*\ng:a:1:once:x\n");
     assert!(report.starts_with("main:2:3: error: this tag is taken"), "{report}");
@@ -320,7 +326,7 @@ fn the_second_of_two_tags_is_shown_the_file_of_the_first() {
 
 #[test]
 fn errors_of_all_files_are_told_in_one_run_file_by_file() {
-    let directory = Directory::new("files");
+    let directory = Directory::new();
     directory.put("d/a.tab", "g:a:1:onse:x\n");
     directory.put("d/b.tab", ":::include:x\n");
     create_dir_all(directory.0.join("d/c.tab")).unwrap();
@@ -355,7 +361,7 @@ fn a_table_that_cannot_be_read_is_one_error_with_the_systems_words() {
 #[test]
 fn a_table_that_others_can_write_is_warned_of() {
     use std::os::unix::fs::PermissionsExt;
-    let directory = Directory::new("writable");
+    let directory = Directory::new();
     let main = directory.put("main", "g:a:1:once:x\n");
     for (mode, warned) in [(0o644, false), (0o600, false), (0o664, true), (0o646, true)] {
         std::fs::set_permissions(&main, std::fs::Permissions::from_mode(mode)).unwrap();

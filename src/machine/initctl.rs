@@ -186,9 +186,7 @@ fn read(fifo: &Fifo) -> Option<Asked> {
 mod tests {
     use super::*;
     use crate::sys::testing::Scratch;
-    use std::ffi::CString;
     use std::io::Write;
-    use std::os::unix::ffi::OsStrExt;
 
     fn request(command: u32, level: u32, data: &[u8]) -> Vec<u8> {
         let mut bytes: Vec<u8> =
@@ -200,9 +198,8 @@ mod tests {
 
     fn with_pipe(test: impl FnOnce(&Fifo, &mut std::fs::File)) {
         let scratch = Scratch::new("initctl");
-        let path = scratch.0.join("initctl");
-        let fifo = Fifo::make(&CString::new(path.as_os_str().as_bytes()).unwrap()).unwrap();
-        test(&fifo, &mut std::fs::OpenOptions::new().write(true).open(path).unwrap());
+        let fifo = Fifo::make(&scratch.c_path("initctl")).unwrap();
+        test(&fifo, &mut std::fs::OpenOptions::new().write(true).open(scratch.0.join("initctl")).unwrap());
     }
 
     #[test]

@@ -278,7 +278,6 @@ mod tests {
     use super::*;
     use crate::sys::testing::Scratch;
     use std::ffi::CString;
-    use std::os::unix::ffi::OsStrExt;
     use std::process::Command;
 
     struct Files {
@@ -295,7 +294,7 @@ mod tests {
         }
 
         fn path(&self, name: &str) -> CString {
-            CString::new(self.scratch.0.join(name).as_os_str().as_bytes()).unwrap()
+            self.scratch.c_path(name)
         }
 
         fn write(&self, record: Record) {

@@ -58,13 +58,11 @@ impl Fifo {
 mod tests {
     use super::*;
     use crate::sys::testing::Scratch;
-    use std::ffi::CString;
-    use std::os::unix::ffi::OsStrExt;
 
     #[test]
     fn a_fifo_is_made_or_taken_and_nothing_else_is() {
         let scratch = Scratch::new("fifo");
-        let path = |name: &str| CString::new(scratch.0.join(name).as_os_str().as_bytes()).unwrap();
+        let path = |name: &str| scratch.c_path(name);
         let first = Fifo::make(&path("a")).unwrap();
         let second = Fifo::make(&path("a")).unwrap();
         assert!(first.is_at(&path("a")) && second.is_at(&path("a")) && !first.is_at(&path("b")));

@@ -111,15 +111,13 @@ impl Records {
 mod tests {
     use super::*;
     use crate::sys::testing::{Scratch, in_child};
-    use std::ffi::CString;
-    use std::os::unix::ffi::OsStrExt;
 
     #[test]
     fn on_a_full_disk_half_a_record_is_cut_off_again() {
         let scratch = Scratch::new("records");
         let path = scratch.0.join("wtmp");
         std::fs::write(&path, [1; 8_000]).unwrap();
-        let name = CString::new(path.as_os_str().as_bytes()).unwrap();
+        let name = scratch.c_path("wtmp");
         let status = in_child(|| {
             assert_eq!(crate::sys::spawn::tests::limit_file_size(8_192), Ok(()));
             let records = Records::open(&name, 400).unwrap();
@@ -131,9 +129,8 @@ mod tests {
     #[test]
     fn one_that_another_program_keeps_locked_is_left_alone() {
         let scratch = Scratch::new("records");
-        let path = scratch.0.join("utmp");
-        std::fs::write(&path, "").unwrap();
-        let name = CString::new(path.as_os_str().as_bytes()).unwrap();
+        std::fs::write(scratch.0.join("utmp"), "").unwrap();
+        let name = scratch.c_path("utmp");
         let _held = Records::open(&name, 4).unwrap();
         // Locks of fcntl(2) are a process's, so it takes another one.
         let status = in_child(|| i32::from(Records::open(&name, 4).err() == Some(Errno::AGAIN)));

@@ -139,11 +139,6 @@ pub fn is_real_directory(path: &CStr) -> bool {
 mod tests {
     use super::*;
     use crate::sys::testing::{Scratch, in_child};
-    use std::os::unix::ffi::OsStrExt;
-
-    fn c_path(path: &std::path::Path) -> CString {
-        CString::new(path.as_os_str().as_bytes()).unwrap()
-    }
 
     #[test]
     fn a_tree_is_emptied_and_a_link_out_of_it_not_followed() {
@@ -154,7 +149,7 @@ mod tests {
         }
         std::fs::write(outside.0.join("precious"), "x").unwrap();
         std::os::unix::fs::symlink(&outside.0, scratch.0.join("link")).unwrap();
-        empty(&hold(&c_path(&scratch.0)).unwrap());
+        empty(&hold(&scratch.c_path(".")).unwrap());
         assert_eq!(std::fs::read_dir(&scratch.0).unwrap().count(), 0);
         assert!(outside.0.join("precious").exists());
     }
@@ -165,7 +160,7 @@ mod tests {
         let deep = (0..EMPTY_DEPTH_MAX + 5).fold(scratch.0.clone(), |path, _| path.join("d"));
         std::fs::create_dir_all(&deep).unwrap();
         std::fs::write(scratch.0.join("file"), "x").unwrap();
-        empty(&hold(&c_path(&scratch.0)).unwrap());
+        empty(&hold(&scratch.c_path(".")).unwrap());
         assert!(deep.exists() && !scratch.0.join("file").exists());
     }
 
@@ -177,7 +172,7 @@ mod tests {
         std::fs::write(scratch.0.join("lib/real"), "x").unwrap();
         symlink("/lib/real", scratch.0.join("init")).unwrap();
         symlink("/bin/sh", scratch.0.join("outside")).unwrap();
-        let root = hold(&c_path(&scratch.0)).unwrap();
+        let root = hold(&scratch.c_path(".")).unwrap();
         assert_eq!(check_executable(&root, c"/init"), Err(Errno::ACCESS), "not executable yet");
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(scratch.0.join("lib/real"), mode).unwrap();

@@ -5,6 +5,8 @@
 
 use super::raw::exit_now;
 use std::ffi::CString;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -123,13 +125,21 @@ pub(crate) fn terminal_pair() -> (OwnedFd, CString) {
 pub(crate) struct Scratch(pub std::path::PathBuf);
 
 impl Scratch {
+    /// Its name is nobody else's, also where two runs have the same process ids, each in a PID namespace of its own.
     pub(crate) fn new(name: &str) -> Scratch {
-        use std::sync::atomic::{AtomicU32, Ordering};
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("isinit-{name}-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Scratch(path)
+        loop {
+            let random = RandomState::new().build_hasher().finish() as u32;
+            let path = std::env::temp_dir().join(format!("isinit-{name}-{random:08x}"));
+            match std::fs::create_dir(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                made => return made.map(|()| Scratch(path)).unwrap(),
+            }
+        }
+    }
+
+    /// The path of a file in there, as the kernel wants it.
+    pub(crate) fn c_path(&self, name: &str) -> CString {
+        CString::new(self.0.join(name).into_os_string().into_encoded_bytes()).unwrap()
     }
 }
 

@@ -209,11 +209,12 @@ pub fn field<'l>(line: &'l str, key: &str) -> Option<&'l str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::testing::Scratch;
     use std::os::unix::net::UnixListener;
 
-    fn served(name: &str, answer: &'static [u8]) -> Connection {
-        let path = std::env::temp_dir().join(format!("isinit-client-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_file(&path);
+    fn served(answer: &'static [u8]) -> Connection {
+        let scratch = Scratch::new("client");
+        let path = scratch.0.join("init.s");
         let listener = UnixListener::bind(&path).unwrap();
         let connection = Connection::open(&path).unwrap();
         std::thread::spawn(move || {
@@ -222,26 +223,25 @@ mod tests {
             BufReader::new(peer.try_clone().unwrap()).read_line(&mut line).unwrap();
             peer.write_all(answer).unwrap();
         });
-        std::fs::remove_file(&path).unwrap();
         connection
     }
 
     #[test]
     fn an_answer_is_gathered_to_its_last_line() {
-        let (lines, rest) = served("ok", b"a 1\nb 2\nok run\n").gather(b":status").unwrap();
+        let (lines, rest) = served(b"a 1\nb 2\nok run\n").gather(b":status").unwrap();
         assert_eq!((lines, rest), (vec!["a 1".to_string(), "b 2".into()], "run".to_string()));
     }
 
     #[test]
     fn a_refusal_brings_its_status_and_its_words() {
-        let error = served("err", b"err 3 no such group\n").gather(b":tell x 1").unwrap_err();
+        let error = served(b"err 3 no such group\n").gather(b":tell x 1").unwrap_err();
         assert_eq!((error.status(), error.to_string()), (3, "no such group".into()));
     }
 
     #[test]
     fn an_end_in_the_middle_is_no_answer() {
-        for (name, answer) in [("eof", &b"a 1\n"[..]), ("half", b"ok ru")] {
-            assert!(matches!(served(name, answer).gather(b":status"), Err(ClientError::Closed)));
+        for answer in [&b"a 1\n"[..], b"ok ru"] {
+            assert!(matches!(served(answer).gather(b":status"), Err(ClientError::Closed)));
         }
     }
 

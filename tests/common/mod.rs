@@ -29,6 +29,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
@@ -37,7 +38,6 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -130,12 +130,7 @@ pub struct Stage {
 impl Stage {
     /// A new directory with `svc` in it.
     pub fn new() -> Stage {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("isinit-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let dir = std::env::temp_dir().join(name);
-        let _ = fs::remove_dir_all(&dir);
-        fs::DirBuilder::new().mode(0o755).create(&dir).unwrap();
-        let stage = Stage { dir };
+        let stage = Stage { dir: new_directory() };
         stage.write("svc", SVC);
         stage.write("events", "");
         stage
@@ -258,6 +253,19 @@ impl Stage {
             panic!("the daemon has ended at once, {status}: {}", daemon.stderr());
         }
         daemon
+    }
+}
+
+/// A directory whose name is nobody else's, also where two runs have the same process ids, each in a PID namespace of
+/// its own. The name is short: the path of a socket has 107 bytes.
+fn new_directory() -> PathBuf {
+    loop {
+        let random = RandomState::new().build_hasher().finish() as u32;
+        let path = std::env::temp_dir().join(format!("isinit-test-{random:08x}"));
+        match fs::DirBuilder::new().mode(0o755).create(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            made => return made.map(|()| path).unwrap(),
+        }
     }
 }
 
