@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use common::{DEADLINE, Daemon, Gate, Output, Stage, alive, binary, isinit, look_until, run, signal};
+use common::{Daemon, Gate, Output, Stage, alive, binary, isinit, run, signal, until};
 use isinit::wire::client::ClientError;
 use isinit::{Init, Options};
 use rustix::process::Signal;
@@ -32,8 +32,7 @@ fn daemon_pid(stage: &Stage) -> u32 {
 }
 
 fn until_event(stage: &Stage, words: &str) {
-    look_until(|| (stage.count_events(words) > 0).then_some(()))
-        .unwrap_or_else(|| panic!("no event {words}"));
+    until(&format!("event {words}"), || stage.count_events(words) > 0);
 }
 
 fn shell(stage: &Stage, command: &str) -> Output {
@@ -66,7 +65,7 @@ fn the_first_call_starts_the_daemon_and_later_ones_talk_to_it() {
     assert_eq!(run(&mut first(&stage, &[])).status, 0, "without words: re-read");
     until_event(&stage, "start c");
     assert_eq!(run(&mut first(&stage, &["-k"])).status, 0);
-    look_until(|| (!alive(pid)).then_some(())).expect("the daemon has ended");
+    until("the daemon has ended", || !alive(pid));
     assert_eq!(stage.count_events("term b") + stage.count_events("term c"), 2);
 }
 
@@ -131,7 +130,7 @@ fn a_terminal_that_hangs_up_takes_neither_the_daemon_nor_its_processes_along() {
     assert_ne!(common::stat_fields(shell)[4], "0", "this test is to be about a terminal");
     terminal.kill().unwrap();
     terminal.wait().unwrap();
-    look_until(|| (!alive(shell)).then_some(())).expect("the terminal has hung up");
+    until("the terminal has hung up", || !alive(shell));
     assert!(!service.is_empty() && service.into_iter().all(alive));
     assert_eq!((daemon_pid(&stage), stage.count_events("term a")), (pid, 0));
 }
@@ -180,7 +179,7 @@ fn two_first_calls_at_once_make_one_daemon() {
     until_event(&stage, "start a");
     until_event(&stage, "start b");
     assert_eq!((stage.count_events("start a"), stage.count_events("start b")), (1, 1));
-    look_until(|| (stage.detached() == [daemon_pid(&stage)]).then_some(())).expect("one daemon");
+    until("one daemon", || stage.detached() == [daemon_pid(&stage)]);
 }
 
 #[test]
@@ -213,7 +212,7 @@ fn the_socket_of_a_daemon_that_was_killed_is_no_obstacle() {
     until_event(&stage, "start a");
     let pid = daemon_pid(&stage);
     signal(pid, Signal::KILL);
-    look_until(|| (!alive(pid)).then_some(())).unwrap();
+    until("it has ended", || !alive(pid));
     assert!(stage.socket().exists());
     assert_eq!(run(&mut first(&stage, &["g", "run"])).status, 0);
     assert_ne!(daemon_pid(&stage), pid);
@@ -338,6 +337,7 @@ fn a_tell_that_is_overtaken_ends_with_7() {
 
 mod as_root {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     /// That they limit is seen where the controllers are: `initramfs-test/cases/cgroup-limits`.
     #[test]
@@ -360,7 +360,6 @@ mod as_root {
             );
         }
     }
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn who_may_not_ask_gets_6() {
@@ -778,8 +777,7 @@ fn the_library_starts_a_daemon_tells_asks_and_stops_it() {
     let again = Init::new(options.clone()).unwrap();
     assert_eq!(again.tell_and_wait("g", "0").unwrap(), "stopped");
     init.stopall().unwrap();
-    look_until(|| stage.detached().is_empty().then_some(()))
-        .unwrap_or_else(|| panic!("not down in {DEADLINE:?}"));
+    until("it is down", || stage.detached().is_empty());
     assert!(matches!(init.status(None), Err(ClientError::NoDaemon(_))), "a question starts no daemon");
     assert!(matches!(init.stopall(), Err(ClientError::NoDaemon(_))));
     let long = Options { socket: format!("/{}", "x".repeat(200)).into(), ..options.clone() };

@@ -7,7 +7,7 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-use common::{Output, Stage, binary, exit_code, look_until, run};
+use common::{Output, Stage, binary, exit_code, look_until, run, until};
 
 const TABLE: &str = "
 :::prefix:tag
@@ -57,12 +57,9 @@ impl Bundle {
             fs::create_dir_all(stage.path(dir)).unwrap();
         }
         stage.write("rootfs/etc/isinittab", table);
-        // By other processes: what is open for writing here cannot be executed while others fork (ETXTBSY).
         stage.write("service", service());
-        for (from, to) in [(binary(), "rootfs/isinit"), (stage.path("service"), "rootfs/service")] {
-            let copied = run(Command::new("install").args(["-m", "0755"]).arg(from).arg(stage.path(to)));
-            assert_eq!(copied.status, 0, "{copied:?}");
-        }
+        stage.install(&stage.path("service"), "rootfs/service");
+        stage.install(&binary(), "rootfs/isinit");
         common::open_to_all(&stage.path("state"));
         common::open_to_all(stage.dir());
         let mounts = SYSTEM.to_owned();
@@ -267,7 +264,7 @@ mod as_root {
         bundle.uid = 12_345;
         let mut container = bundle.start(&["/isinit", "web", "run"]);
         container.until("start a");
-        look_until(|| container.out().contains(" 1 12345 - -\n").then_some(())).expect("its user");
+        until("its user", || container.out().contains(" 1 12345 - -\n"));
         let said = bundle.stage.text("err");
         assert!(said.contains("cannot listen at /var/run/is/init.s"), "{said}");
         assert!(said.contains("going on without a socket"), "{said}");
@@ -299,8 +296,7 @@ mod as_root {
         ));
         let mut container = bundle.start(&["/isinit", "web", "run"]);
         container.until("start a");
-        look_until(|| bundle.stage.text("err").contains("job: fail at level run").then_some(()))
-            .expect("job fails");
+        until("job fails", || bundle.stage.text("err").contains("job: fail at level run"));
         container.kill("TERM");
         assert_eq!(container.wait(), 0);
     }
@@ -352,8 +348,7 @@ mod as_root {
         container.until("[third] start third");
         bundle.stage.write("rootfs/etc/isinittab", "web:wrong\n");
         container.kill("HUP");
-        look_until(|| bundle.stage.text("err").contains("the one in force is kept").then_some(()))
-            .expect("it is said");
+        until("it is said", || bundle.stage.text("err").contains("the one in force is kept"));
         container.kill("TERM");
         assert_eq!(container.wait(), 0);
     }
@@ -515,7 +510,7 @@ mod as_root {
         let bundle = debian_with_the_example();
         let words = entrypoint_of("web");
         let mut container = bundle.start(&words.iter().map(String::as_str).collect::<Vec<_>>());
-        let said = |words: &str| look_until(|| container.out().contains(words).then_some(())).expect(words);
+        let said = |words: &str| until(words, || container.out().contains(words));
         said("[php] ");
         said("[cron] a job of root\n");
         let answer = look_until(|| {
@@ -534,7 +529,7 @@ mod as_root {
                 .lines()
                 .any(|line| line.contains("cron") && line.contains("up ") && line.contains("restart"))
         };
-        look_until(|| restarted().then_some(())).expect("cron is started again");
+        until("cron is started again", restarted);
         assert_eq!(container.exec(&["/isinit", "tell", "--wait", "web", "maintenance"]).status, 0);
         assert!(container.exec(&["/usr/bin/perl", "-e", ASK]).status != 0, "nobody serves");
         container.kill("TERM");

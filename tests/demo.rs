@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use common::{Stage, all_pids, binary, exit_code, look_until};
+use common::{Stage, all_pids, binary, exit_code, look_until, until};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Runs the demonstration with a temporary directory of its own; what it shows goes to the file `shown`.
@@ -76,7 +76,7 @@ fn it_shows_a_plan_a_switch_a_respawn_a_failed_test_and_a_graceful_stop_and_tidi
 fn interrupted_it_tidies_up_too() {
     let stage = Stage::new();
     let mut demo = start(&stage);
-    look_until(|| stage.text("shown").contains("$ isinit plan").then_some(())).expect("it comes to its plan");
+    until("it comes to its plan", || stage.text("shown").contains("$ isinit plan"));
     let group = i32::try_from(demo.id()).ok().and_then(Pid::from_raw).unwrap();
     kill_process_group(group, Signal::INT).unwrap();
     let status = look_until(|| demo.try_wait().unwrap()).expect("it ends");

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 
-use common::{Output, Stage, alive, binary, descriptors, exit_code, look_until, run, signal};
+use common::{Output, Stage, alive, binary, descriptors, exit_code, look_until, run, signal, until};
 use rustix::process::Signal;
 
 /// What a shell script that has `$BIN` for the isinit under test, and `$HELPERS`, prints, and how it ends.
@@ -21,12 +21,16 @@ fn command(stage: &Stage, program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
-/// Another process writes it: a file that a test has open for writing is in all that another thread forks meanwhile, and
-/// cannot be executed (ETXTBSY).
+/// `isinit run`, to be told the rest.
+fn isinit_run(stage: &Stage) -> Command {
+    let mut command = command(stage, binary());
+    command.arg("run");
+    command
+}
+
 fn make_executable(stage: &Stage, name: &str, content: &[u8]) {
     stage.write("content", content);
-    let copied = run(command(stage, "install").args(["-m", "0755", "content", name]));
-    assert_eq!(copied.status, 0, "{copied:?}");
+    stage.install(&stage.path("content"), name);
 }
 
 /// A command under isinit that notes its signals, and its lines.
@@ -39,9 +43,8 @@ struct Noting {
 
 impl Noting {
     fn start(stage: &Stage, options: &[&str]) -> Noting {
-        let mut command = command(stage, binary());
         let words = ["--", "perl", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/helpers/signals.pl")];
-        let mut isinit = command.arg("run").args(options).args(words).stdout(Stdio::piped()).spawn().unwrap();
+        let mut isinit = isinit_run(stage).args(options).args(words).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(isinit.stdout.take().unwrap()).lines();
         let ready = lines.next().unwrap().unwrap();
         let pid = ready.strip_prefix("ready ").unwrap().parse().unwrap();
@@ -106,23 +109,17 @@ fn what_cannot_be_executed_is_told_as_the_shell_has_it() {
         ("./foreign", 126, "./foreign: cannot execute the program: Exec format error"),
         (".", 126, ".: cannot execute the program: "),
     ] {
-        let output = run(common_run(&stage).arg("--").arg(command));
+        let output = run(isinit_run(&stage).arg("--").arg(command));
         assert_eq!(output.status, status, "{command}: {output:?}");
         assert!(output.stderr.contains(words), "{command}: {output:?}");
     }
-}
-
-fn common_run(stage: &Stage) -> Command {
-    let mut command = command(stage, binary());
-    command.arg("run");
-    command
 }
 
 #[test]
 fn a_script_without_an_interpreter_is_the_shells() {
     let stage = Stage::new();
     make_executable(&stage, "script", b"echo $0 $# $2\n");
-    let output = run(common_run(&stage).args(["--", "./script", "a", "b c"]));
+    let output = run(isinit_run(&stage).args(["--", "./script", "a", "b c"]));
     assert_eq!((output.status, output.stdout.as_str()), (0, "./script 2 b c\n"), "{output:?}");
 }
 
@@ -130,12 +127,12 @@ fn a_script_without_an_interpreter_is_the_shells() {
 fn what_is_wrong_on_the_command_line_runs_nothing() {
     let stage = Stage::new();
     for words in [&[][..], &["-x", "touch", "ran"], &["-r", "1", "touch", "ran"], &["--"]] {
-        let output = run(common_run(&stage).args(words));
+        let output = run(isinit_run(&stage).args(words));
         assert_eq!((output.status, output.stdout.as_str()), (2, ""), "{words:?}");
         assert!(output.stderr.contains("\nusage: isinit run "), "{output:?}");
     }
     assert!(!stage.path("ran").exists());
-    let output = run(common_run(&stage).arg("--help"));
+    let output = run(isinit_run(&stage).arg("--help"));
     assert!(output.status == 0 && output.stdout.starts_with("usage: isinit run "), "{output:?}");
 }
 
@@ -197,17 +194,15 @@ fn with_g_all_of_the_group_gets_it() {
         "sh svc child & while [ ! -s events ]; do sleep 0.01; done; sh svc parent & exec sh svc main";
     for (options, told) in [(&["-g"][..], 3), (&[], 1)] {
         stage.write("events", "");
-        let mut isinit = common_run(&stage)
+        let mut isinit = isinit_run(&stage)
             .args(options)
             .args(["--grace", "0", "--", "sh", "-c", script])
             .spawn()
             .unwrap();
-        let count = |words: &str| stage.text("events").lines().filter(|line| line.starts_with(words)).count();
-        look_until(|| (count("start") == 3).then_some(())).unwrap();
+        until("all have begun", || stage.count_events("start") == 3);
         signal(isinit.id(), Signal::TERM);
         assert_eq!(exit_code(isinit.wait().unwrap()), 0);
-        look_until(|| (count("term") == told).then_some(()))
-            .unwrap_or_else(|| panic!("{}", stage.text("events")));
+        until(&format!("{told} are told"), || stage.count_events("term") == told);
         for pid in stage.text("events").lines().filter_map(|line| line.rsplit(' ').next()?.parse().ok()) {
             signal(pid, Signal::KILL);
         }
@@ -222,7 +217,7 @@ fn what_the_command_leaves_behind_is_asked_to_end_and_waited_for() {
         for name in a b; do setsid sh -c 'trap \"sleep 0.2; echo term $1 >>events; exit\" TERM; echo start $1 >>events
             while :; do sleep 0.01; done' - $name & done
         while [ $(grep -c start events) != 2 ]; do sleep 0.01; done; exit 5";
-    let output = run(common_run(&stage).args(["--", "sh", "-c", script]));
+    let output = run(isinit_run(&stage).args(["--", "sh", "-c", script]));
     assert_eq!(output.status, 5, "{output:?}");
     let mut events: Vec<String> = stage.text("events").lines().map(str::to_owned).collect();
     events.sort();
@@ -234,11 +229,11 @@ fn when_the_grace_is_over_the_rest_is_killed() {
     let stage = Stage::new();
     let script = "setsid sh -c 'trap \"\" TERM; echo $$ >pid; while :; do sleep 0.01; done' &
         while [ ! -s pid ]; do sleep 0.01; done";
-    let output = run(common_run(&stage).args(["--grace", "0.1", "--", "sh", "-c", script]));
+    let output = run(isinit_run(&stage).args(["--grace", "0.1", "--", "sh", "-c", script]));
     assert_eq!(output.status, 0, "{output:?}");
     assert!(!alive(stage.text("pid").trim().parse().unwrap()));
     // Without any grace what is left is left alone.
-    let output = run(common_run(&stage).args([
+    let output = run(isinit_run(&stage).args([
         "--grace",
         "0",
         "--",
@@ -319,7 +314,7 @@ fn it_does_not_outlive_its_parent_if_it_is_told_so() {
         let ready = stage.text("out");
         let command: u32 = ready.lines().next().unwrap().strip_prefix("ready ").unwrap().parse().unwrap();
         let isinit: u32 = stage.text("isinit").trim().parse().unwrap();
-        look_until(|| (!alive(command) && !alive(isinit)).then_some(())).expect(options);
+        until(options, || !alive(command) && !alive(isinit));
         assert_eq!(
             stage.text("out").lines().skip(1).map(|line| format!("{line}\n")).collect::<String>(),
             said
@@ -349,13 +344,12 @@ fn orphans_by_the_thousand_are_reaped_and_none_is_left() {
     let stage = Stage::new();
     let _alone = ORPHANS.lock();
     build_orphans(&stage);
-    let mut isinit = common_run(&stage)
+    let mut isinit = isinit_run(&stage)
         .args(["--", "sh", "-c", "./orphans 10 10000; echo $? >status; exec sleep 1000"])
         .spawn()
         .unwrap();
-    look_until(|| (stage.text("status") == "0\n").then_some(())).expect("100,000 orphans");
-    look_until(|| (common::children(isinit.id()).len() == 1).then_some(()))
-        .expect("one child, and no zombie");
+    until("100,000 orphans", || stage.text("status") == "0\n");
+    until("one child, and no zombie", || common::children(isinit.id()).len() == 1);
     signal(isinit.id(), Signal::TERM);
     assert_eq!(exit_code(isinit.wait().unwrap()), 143);
 }
@@ -368,7 +362,7 @@ fn what_the_readme_has_for_dockerfiles_is_taken() {
     let lines = readme.split('`').filter_map(|code| code.strip_prefix("isinit run ")?.split_once("-- "));
     let mut count = 0;
     for (options, _) in lines {
-        let output = run(common_run(&stage).args(options.split_whitespace()).args(["--", "true"]));
+        let output = run(isinit_run(&stage).args(options.split_whitespace()).args(["--", "true"]));
         assert_eq!((output.status, output.stderr.as_str()), (0, ""), "{options}");
         count += 1;
     }
@@ -418,8 +412,7 @@ fn called_as_dumb_init_it_takes_the_options_of_dumb_init() {
         stage.write("events", "");
         let mut isinit =
             called(&stage, "dumb-init").args(options).args(["sh", "-c", script]).spawn().unwrap();
-        let count = |words: &str| stage.text("events").lines().filter(|line| line.starts_with(words)).count();
-        look_until(|| (count("start") == 2).then_some(())).unwrap();
+        until("both have begun", || stage.count_events("start") == 2);
         // It is main that it ends with; the rest is asked afterwards, whoever was told before.
         let main =
             stage.text("events").lines().find_map(|line| line.strip_prefix("start main ")?.parse().ok());
@@ -430,10 +423,9 @@ fn called_as_dumb_init_it_takes_the_options_of_dumb_init() {
         signal(main, Signal::STOP);
         signal(isinit.id(), Signal::TERM);
         if told == 2 {
-            look_until(|| (count("term child") == 1).then_some(()))
-                .expect("the child is told while main stands still");
+            until("the child is told while main stands still", || stage.count_events("term child") == 1);
         }
-        assert!(told == 2 || count("term child") == 0);
+        assert!(told == 2 || stage.count_events("term child") == 0);
         signal(main, Signal::CONT);
         assert_eq!(exit_code(isinit.wait().unwrap()), 0);
     }

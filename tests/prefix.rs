@@ -14,6 +14,15 @@ fn start(table: &str) -> Daemon {
     Daemon::start(format!(":::prefix:tag\n{table}"))
 }
 
+/// A daemon whose standard output is a pipe, and its reader.
+fn start_into_pipe(table: &str) -> (Daemon, File) {
+    let stage = Stage::new();
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    let mut command = stage.command(&[]);
+    command.stdout(Stdio::from(write));
+    (stage.start_by(format!(":::prefix:tag\n{table}"), command), File::from(read))
+}
+
 fn lines_of(text: &str, tag: &str) -> Vec<String> {
     let front = format!("[{tag}] ");
     text.lines().filter_map(|line| line.strip_prefix(&front)).map(str::to_owned).collect()
@@ -101,21 +110,15 @@ fn what_is_written_last_is_not_lost_when_it_ends_and_starts_again() {
 
 #[test]
 fn who_reads_slowly_holds_up_the_writers_alone() {
-    let stage = Stage::new();
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
-    let mut command = stage.command(&[]);
-    command.stdout(Stdio::from(write));
-    let d = stage.start_by(
-        ":::prefix:tag\ng:much:run,:once:seq 1 200000; echo done >> events\nh:a:run,:respawn:sh svc a\n",
-        command,
-    );
+    let (d, read) =
+        start_into_pipe("g:much:run,:once:seq 1 200000; echo done >> events\nh:a:run,:respawn:sh svc a\n");
     d.tell("g", "run");
     // Nothing was read so far; the rest of the house does its work.
     assert_eq!(d.tell("h", "run"), "ok run");
     d.until_event("start a");
     assert_eq!(d.tell("h", "0"), "ok stopped");
     assert_eq!(d.count_events("done"), 0, "a pipe holds 64 KiB, and so does the next; this is more");
-    let mut lines = BufReader::new(File::from(read)).lines();
+    let mut lines = BufReader::new(read).lines();
     for n in 1..=200_000 {
         assert_eq!(lines.next().unwrap().unwrap(), format!("[much] {n}"));
     }
@@ -125,11 +128,7 @@ fn who_reads_slowly_holds_up_the_writers_alone() {
 
 #[test]
 fn a_reader_that_is_gone_stops_nobody() {
-    let stage = Stage::new();
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
-    let mut command = stage.command(&[]);
-    command.stdout(Stdio::from(write));
-    let d = stage.start_by(":::prefix:tag\ng:much:run,:once:seq 1 100000; echo done >> events\n", command);
+    let (d, read) = start_into_pipe("g:much:run,:once:seq 1 100000; echo done >> events\n");
     drop(read);
     d.tell("g", "run");
     d.until_event("done");
@@ -138,17 +137,13 @@ fn a_reader_that_is_gone_stops_nobody() {
 
 #[test]
 fn the_last_lines_come_out_before_the_daemon_ends() {
-    let stage = Stage::new();
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
-    let mut command = stage.command(&[]);
-    command.stdout(Stdio::from(write));
     let script = "exec 2>/dev/null; trap 'seq 1 3000; printf end; exit' TERM; echo >> events start a; while :; do sleep 0.01; done";
-    let d = stage.start_by(format!(":::prefix:tag\ng:a:run,:respawn:{script}\n"), command);
+    let (d, mut read) = start_into_pipe(&format!("g:a:run,:respawn:{script}\n"));
     d.tell("g", "run");
     d.until_event("start a");
     d.signal(Signal::TERM);
     let mut text = String::new();
-    File::from(read).read_to_string(&mut text).unwrap();
+    read.read_to_string(&mut text).unwrap();
     assert_eq!(d.wait_exit(), 0);
     let mut expected: Vec<String> = (1..=3_000).map(|n| n.to_string()).collect();
     expected.push("end".into());

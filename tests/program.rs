@@ -2,35 +2,33 @@
 
 mod common;
 
-use std::process::{Command, Output};
+use std::process::Command;
+
+use common::{Output, run};
 
 /// What a shell script that has `$BIN` for the isinit under test prints, and how it ends.
 fn shell(script: &str) -> Output {
-    Command::new("/bin/sh").args(["-c", script]).env("BIN", common::binary()).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    run(Command::new("/bin/sh").args(["-c", script]).env("BIN", common::binary()))
 }
 
 #[test]
 fn its_arguments_and_its_name_arrive() {
     let output = shell("exec \"$BIN\" check /no/such/table");
-    assert_eq!(output.status.code(), Some(4), "{output:?}");
-    assert!(text(&output.stderr).contains("/no/such/table"), "{output:?}");
+    assert_eq!(output.status, 4, "{output:?}");
+    assert!(output.stderr.contains("/no/such/table"), "{output:?}");
 }
 
 #[test]
 fn with_all_three_descriptors_closed_it_ends_with_its_status() {
     let output = shell("exec \"$BIN\" check /no/such/table <&- >&- 2>&-");
-    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    assert_eq!(output.status, 4, "{output:?}");
 }
 
 #[test]
 fn what_it_prints_arrives_also_when_the_other_two_are_closed() {
     let output = shell("exec \"$BIN\" --help <&- 2>&-");
-    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
-    assert!(text(&output.stdout).starts_with("isinit: a clusterwide init"), "{output:?}");
+    assert_eq!((output.status, output.stderr.as_str()), (0, ""));
+    assert!(output.stdout.starts_with("isinit: a clusterwide init"), "{output:?}");
 }
 
 #[test]
@@ -52,6 +50,6 @@ mod as_root {
             test -e /dev/null && exit 91
             exec \"$BIN\" check /no/such/table <&- >&- 2>&-'";
         let output = shell(script);
-        assert_eq!(output.status.code(), Some(4), "{output:?}");
+        assert_eq!(output.status, 4, "{output:?}");
     }
 }

@@ -122,6 +122,11 @@ pub fn look_until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
+/// Waits until a condition holds. After [`DEADLINE`] the test has failed, with `what` in its message.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    look_until(|| holds().then_some(())).unwrap_or_else(|| panic!("waited in vain: {what}"));
+}
+
 /// A test's own directory, before and while a daemon runs in it. Removed when dropped.
 pub struct Stage {
     dir: PathBuf,
@@ -156,10 +161,16 @@ impl Stage {
         self.path("isinittab")
     }
 
-    /// Writes a file. Scripts are run as `sh NAME`, so that none has to be made executable while other threads
-    /// of the test fork (ETXTBSY).
+    /// Writes a file. Scripts are run as `sh NAME`, so that none has to be executable; see [`Stage::install`].
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         fs::write(self.path(name), content).unwrap();
+    }
+
+    /// Copies a program here, to be executed. Another process writes it: what is open for writing here is in all that
+    /// other threads of the test fork meanwhile (ETXTBSY).
+    pub fn install(&self, program: &Path, name: &str) {
+        let copied = run(Command::new("install").args(["-m", "0755"]).arg(program).arg(self.path(name)));
+        assert_eq!(copied.status, 0, "{copied:?}");
     }
 
     /// Writes the table as an editor does: a new file, by rename.
