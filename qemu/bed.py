@@ -184,14 +184,14 @@ class Machine:
 
     def __init__(self, case, arch, target):
         self.case, self.arch = case, arch
-        binary = target / arch.target / "release" / "isinit"
-        if not binary.exists():
+        self.binary = target / arch.target / "release" / "isinit"
+        if not self.binary.exists():
             raise Missing(f"isinit is not built for {arch.target}")
-        self.isinit = binary.read_bytes()
+        self.isinit = self.binary.read_bytes()
         packages = Packages(arch, target / "qemu")
         self.kernel = Kernel(packages, getattr(arch, case.says["kernel"]))
         self.box = next(packages.unpacked("busybox-static").rglob("bin/busybox")).read_bytes()
-        self.debian = debian.root(target / "qemu", binary) if case.says["disk"] == "debian" else None
+        self.debian = debian.root(target / "qemu") if case.says["disk"] == "debian" else None
         self.disk = None
 
     def command(self, directory):
@@ -229,7 +229,7 @@ class Machine:
             # A distribution has its kernel with it.
             tree.file("boot/vmlinuz", self.kernel.image.read_bytes())
             tree.file("boot/initrd", self.initramfs().cpio())
-            debian.disk(self.debian, tree, self.disk)
+            debian.disk(self.debian, self.binary, tree, self.disk)
             return
         tree = image.busybox(self.isinit, self.box)
         for name in ("proc", "sys", "run", "newroot"):

@@ -13,8 +13,8 @@ PACKAGES = "sysvinit-core,initscripts,sysv-rc,util-linux,procps,login,passwd,kmo
 ROOT_MB = 700
 
 
-def root(cache, isinit):
-    """The root directory as mmdebstrap leaves it, with isinit in it. Made once."""
+def root(cache):
+    """The root directory as mmdebstrap leaves it. Made once."""
     if os.getuid() != 0:
         raise Missing("a root of Debian is made by root only")
     place = cache / "debian"
@@ -29,11 +29,11 @@ def root(cache, isinit):
         if done.returncode != 0:
             raise Missing(f"mmdebstrap: {done.stderr[-500:]}")
         half.rename(place)
-    return place, isinit
+    return place
 
 
-def disk(made, extra, path):
-    place, isinit = made
+def disk(place, isinit, extra, path):
+    """The same with isinit in it, and the files of a case, as a disk."""
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory, "root")
         subprocess.run(["cp", "-a", "--reflink=auto", place, copy], check=True)
@@ -52,5 +52,4 @@ def disk(made, extra, path):
 
 
 def imported(isinit, inittab):
-    done = subprocess.run([isinit, "import", "--from", "sysvinit", inittab], capture_output=True)
-    return done.stdout
+    return subprocess.run([isinit, "import", "--from", "sysvinit", inittab], check=True, capture_output=True).stdout
