@@ -21,6 +21,9 @@ const SETTINGS: &str = "\
 const SINGLE: Written =
     Written { tag: b"~~", levels: b"S", action: "wait", options: b"", process: b"/sbin/sulogin" };
 
+/// What becomes of a line that sysvinit does not take either.
+const IGNORED: &str = "sysvinit ignores this line; here it is a comment";
+
 /// Bytes of an id: utmp has no more room.
 const ID_MAX_BYTES: usize = 4;
 
@@ -51,11 +54,10 @@ struct Seen {
 
 fn entry(import: &mut Import, line: &Line, seen: &mut Seen) {
     if let Some((at, message)) = refused(seen, line) {
-        return import.leave(line, at, message, "sysvinit ignores this line; here it is a comment");
+        return import.leave(line, at, message, IGNORED);
     }
     let Some(action) = action(line) else {
-        let help = "sysvinit ignores this line; here it is a comment";
-        return import.leave(line, line.action_at(), "sysvinit has no action of this name", help);
+        return import.leave(line, line.action_at(), "sysvinit has no action of this name", IGNORED);
     };
     if action.has_process() && line.starts_nothing() {
         let help = "write what is to be started; here it is a comment until then";
@@ -119,8 +121,7 @@ fn put(import: &mut Import, line: &Line, tag: &[u8], levels: &[u8], action: Acti
 /// sysvinit takes the first of them, and of its levels the highest; without one it asks on the console.
 fn initdefault(import: &mut Import, line: &Line, seen: &mut Seen) {
     if std::mem::replace(&mut seen.initdefault, true) {
-        let help = "sysvinit ignores this line; here it is a comment";
-        return import.leave(line, line.action_at(), "there is an initdefault already", help);
+        return import.leave(line, line.action_at(), "there is an initdefault already", IGNORED);
     }
     let levels = line.levels().iter().map(|level| if *level == b's' { b'S' } else { *level });
     match levels.max() {
