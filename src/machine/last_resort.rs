@@ -31,7 +31,7 @@ const WORDS_MAX_BYTES: usize = 256;
 pub fn run(why: &str) -> ! {
     output::say(why.as_bytes());
     // The kernel restarts by itself then: nobody is left to hear a signal.
-    let _ = power::set_hard_ctrl_alt_del(true);
+    let _ = power::harden_ctrl_alt_del();
     say(&[b"this is the last resort: a shell on the console. Ctrl-Alt-Del restarts the machine at once"]);
     loop {
         let (pid, fault) = (AtomicU32::new(0), AtomicU64::new(0));

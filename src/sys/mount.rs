@@ -59,14 +59,6 @@ pub fn unmount(target: &CStr) -> Result<(), Errno> {
     rustix::mount::unmount(target, UnmountFlags::NOFOLLOW)
 }
 
-/// Takes a mount out of sight; the kernel ends it when the last who uses it has gone (umount2(2), MNT_DETACH).
-///
-/// # Errors
-/// As [`unmount`], but EBUSY.
-pub fn detach(target: &CStr) -> Result<(), Errno> {
-    rustix::mount::unmount(target, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH)
-}
-
 /// Is something mounted exactly here? The kernel knows since 5.8 (statx(2), STATX_ATTR_MOUNT_ROOT); an older one
 /// is asked whether the place is on another device than its parent, which does not see a bind mount.
 ///

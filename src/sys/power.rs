@@ -75,12 +75,12 @@ pub fn is_kexec_loaded() -> bool {
     read_at(CWD, c"/sys/kernel/kexec_loaded", &mut [0; 1]).is_ok_and(|answer| answer == b"1")
 }
 
-/// Has Ctrl-Alt-Del restart the machine at once (`true`, what a kernel starts with) or send SIGINT to process 1.
+/// Has Ctrl-Alt-Del restart the machine at once, as a kernel starts with and [`is_machine`] has it no longer.
 ///
 /// # Errors
 /// EPERM, EINVAL in a container.
-pub fn set_hard_ctrl_alt_del(hard: bool) -> Result<(), Errno> {
-    rustix::system::reboot(if hard { RebootCommand::CadOn } else { RebootCommand::CadOff })
+pub fn harden_ctrl_alt_del() -> Result<(), Errno> {
+    rustix::system::reboot(RebootCommand::CadOn)
 }
 
 /// Has the key KeyboardSignal (Alt-ArrowUp by custom) send SIGWINCH to us, for `kbrequest`.
