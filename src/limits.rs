@@ -80,6 +80,17 @@ pub const ANSWER_MAX_BYTES: usize = 8 * 1024;
 /// Milliseconds that a client may take for its request, and between two reads of its answer.
 pub const CLIENT_TIMEOUT_MS: u64 = 10_000;
 
+/// Lives of the daemon that may end by a fault within [`LIVES_WINDOW_MS`]: one more would end like them, and what
+/// supervises is better asleep than dying in a circle.
+pub const LIVES_MAX: usize = 5;
+
+/// Milliseconds within which they are counted.
+pub const LIVES_WINDOW_MS: u64 = 10_000;
+
+/// Milliseconds in which a newer program says whether it can take our place: it has only to begin, from a slow disk
+/// too.
+pub const UPGRADE_ANSWER_MS: u64 = 10_000;
+
 /// Transitions that are remembered, for `watch` and the daemon's own messages.
 pub const TRANSITIONS_MAX: usize = 1_024;
 
@@ -118,8 +129,8 @@ pub const SOCKET_TRIES: usize = 8;
 pub const REQUESTS_MAX: usize = 16;
 
 /// Descriptors that are kept for the daemon's own needs when the limit (RLIMIT_NOFILE) is low: standard ones,
-/// signals, sockets, memory, and a pipe or two for a start.
-pub const RESERVED_DESCRIPTORS: usize = 12;
+/// signals, sockets, memory, the state file, and a pipe or two for a start.
+pub const RESERVED_DESCRIPTORS: usize = 14;
 
 /// Bytes of the list of mounts that are looked at: about ten thousand of them, as on a host full of containers.
 /// Those behind are seen when the ones before have gone.

@@ -502,9 +502,9 @@ fn a_program_that_is_not_found_is_a_fault_of_exec_and_no_exit_127() {
 }
 
 #[test]
-fn a_daemon_with_sixteen_descriptors_answers_starts_and_switches() {
+fn a_daemon_with_seventeen_descriptors_answers_starts_and_switches() {
     let stage = Stage::new();
-    let command = stage.command(&["sh", "-c", "ulimit -n 16; exec \"$@\"", "sh"]);
+    let command = stage.command(&["sh", "-c", "ulimit -n 17; exec \"$@\"", "sh"]);
     let d = stage.start_by(
         "g:a:one,two:respawn:sh svc a\ng:r:one,:respawn,ready=3:echo >&3; exec sh svc r\n\
          g:w:two,:wait:true\ng:b:two,:respawn:sh svc b\n",

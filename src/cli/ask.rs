@@ -26,6 +26,7 @@ pub fn verb(common: &Common, verb: Verb) -> Result<(), Problem> {
         Verbs::Signal(what) => {
             simple(common, &format!(":signal {} {}", word(&what.signal)?, word(&what.tag)?))
         }
+        Verbs::Upgrade(_) => upgrade(common),
         Verbs::Poweroff(_) => simple(common, ":poweroff"),
         Verbs::Reboot(_) => simple(common, ":reboot"),
         Verbs::Halt(_) => simple(common, ":halt"),
@@ -45,6 +46,19 @@ fn simple(common: &Common, request: &str) -> Result<(), Problem> {
 /// Reads the table again; the first call of all starts the daemon, which reads it too.
 pub fn reread(common: &Common) -> Result<(), Problem> {
     talk(&mut common.connect_or_start(None)?, ":reread", |_| {}).map(drop)
+}
+
+/// Has a newer program take the daemon's place. Comes back when that answers.
+fn upgrade(common: &Common) -> Result<(), Problem> {
+    match common.connect()?.gather(b":upgrade") {
+        // The daemon's connections end with its program; its socket goes on.
+        Err(ClientError::Closed) => {}
+        Err(error) => return Err(error.into()),
+        Ok(_) => return Err(Problem::new(Status::Failed, "the daemon has not said what came of it")),
+    }
+    let (_, after) = common.connect()?.gather(b":ping")?;
+    show::put(format!("{after}\n"));
+    Ok(())
 }
 
 /// Stops everything. Comes back when the daemon has ended.

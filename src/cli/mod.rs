@@ -64,6 +64,7 @@ isinit: a clusterwide init. One table, one daemon, a level for each group.
   isinit poweroff|reboot|halt|kexec, switch-root DIR [INIT]
   isinit run [OPTIONS] -- COMMAND                  a container's entrypoint
   isinit import [--from sysvinit|busybox] FILE     an inittab as a table
+  isinit upgrade               the new binary takes the daemon's place
 
   isinit web run               start the group web at level run
   isinit tell --wait web 0     stop it, and come back when it is down
@@ -82,6 +83,15 @@ pub(crate) struct Common {
 /// The whole program, without the exit. `args` are those behind the program's name.
 pub fn main(program: &str, args: &[OsString]) -> i32 {
     let text: Vec<String> = args.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    if let Some(status) = crate::sys::reexec::inherited().and_then(|memory| supervisor::go_on(memory, &text))
+    {
+        return status;
+    }
+    if let [question, version] = text.as_slice() {
+        if question == supervisor::QUESTION {
+            return supervisor::reads_rows(version);
+        }
+    }
     if crate::sys::power::is_machine() {
         supervisor::run_machine(&text);
     }

@@ -3,7 +3,7 @@
 use argh::FromArgs;
 
 /// All verbs.
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 16] = [
     "tell",
     "plan",
     "check",
@@ -19,10 +19,11 @@ pub const NAMES: [&str; 15] = [
     "kexec",
     "switch-root",
     "import",
+    "upgrade",
 ];
 
 /// Verbs that come with a later version, so that nobody takes them for levels.
-pub const LATER: [&str; 3] = ["upgrade", "timeline", "top"];
+pub const LATER: [&str; 2] = ["timeline", "top"];
 
 /// a clusterwide init
 #[derive(FromArgs, Debug)]
@@ -49,7 +50,13 @@ pub enum Verbs {
     Kexec(Kexec),
     SwitchRoot(SwitchRoot),
     Import(Import),
+    Upgrade(Upgrade),
 }
+
+/// Execute the program that is now where the daemon's was, in its place, with every process as it is.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "upgrade")]
+pub struct Upgrade {}
 
 /// Stop everything and switch the machine off.
 #[derive(FromArgs, Debug)]

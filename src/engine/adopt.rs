@@ -14,9 +14,17 @@
 //! stuck (see `rows.rs`); and a process is ours only if the kernel says that it is our child.
 
 use super::child::{ChildState, Ending, Goal};
-use super::rows::{Last, Phase};
+use super::rows::{GroupRow, Last, Phase, Row};
 use super::{Effect, Engine, LoadError, Memory, Ms};
 use crate::isinittab::Table;
+
+impl Memory<'_> {
+    /// Forgets which group was at which level, and what people have told entries: what runs is to be stopped.
+    pub fn forget_levels(&mut self) {
+        self.groups.iter_mut().take(self.head.groups_used as usize).for_each(GroupRow::forget_level);
+        self.rows.iter_mut().take(self.head.rows_used as usize).for_each(Row::forget_goal);
+    }
+}
 
 impl<'m> Engine<'m> {
     /// An engine that goes on where the one before has stopped, with the table as it is now. `is_child` tells whether a
@@ -141,7 +149,7 @@ impl<'m> Engine<'m> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::rows::{GroupRow, Head, Row};
+    use crate::engine::rows::Head;
     use crate::engine::{Event, Farewell, Tell};
     use crate::sys::memory::Plain;
 

@@ -629,6 +629,16 @@ impl Engine<'_> {
         self.rows.get(row as usize).filter(|record| !record.is_vacant())
     }
 
+    /// All records of rows that were ever used, vacant ones among them.
+    pub fn rows(&self) -> &[Row] {
+        self.rows.get(..self.head.rows_used as usize).unwrap_or_default()
+    }
+
+    /// The same of groups.
+    pub fn groups(&self) -> &[GroupRow] {
+        self.groups.get(..self.head.groups_used as usize).unwrap_or_default()
+    }
+
     /// The entry of a row, if the table still has it.
     pub fn entry(&self, row: u32) -> Option<Entry<'_>> {
         self.table.entry(self.row(row)?.entry)

@@ -545,6 +545,18 @@ impl Row {
         }
     }
 
+    /// It turns out that it was started: as if the kernel had just stored its process.
+    pub fn was_started(&mut self, pid: u32) {
+        self.set_state(ChildState::Spawning);
+        self.put(Flags::MANUAL, false);
+        self.put(Flags::GOAL_UP, true);
+        self.pid.store(pid, Ordering::Release);
+    }
+
+    pub(super) fn forget_goal(&mut self) {
+        self.put(Flags::GOAL_UP | Flags::RESTART | Flags::MANUAL | Flags::CALLED | Flags::RAN, false);
+    }
+
     /// Stores a state; the number that says which it is comes last.
     pub(super) fn set_state(&mut self, state: ChildState) {
         let (number, pid, at, tries, look) = match state {
@@ -635,6 +647,12 @@ impl GroupRow {
             self.vacate();
         }
         self.since_ms = self.since_ms.min(now);
+    }
+
+    pub(super) fn forget_level(&mut self) {
+        (self.level, self.previous) = (Word::zeroed(), Word::zeroed());
+        self.flags = 0;
+        self.set_phase(Phase::Settled(Verdict::Stopped));
     }
 
     /// The group's name.

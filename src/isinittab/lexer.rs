@@ -91,6 +91,8 @@ impl<'s> Lexer<'s> {
         }
         text.extend_from_slice(piece);
         let length = text.len().saturating_sub(at) as u32;
+        // Of no field, but so the text is a table again: the one that an earlier life has left.
+        text.push(b'\n');
         Logical { span: Span { at: at as u32, length }, line, source, continued }
     }
 

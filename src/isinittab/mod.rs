@@ -36,7 +36,7 @@ pub use import::{Imported, Origin, import, import_file, is_group_name};
 pub(crate) use index::hash;
 pub(crate) use option::seconds as seconds_to_ms;
 pub use option::{Fail, Limit, NAMES as OPTION_NAMES, Options, RESOURCES, Ready, Tty};
-pub use setting::{Mounts, NAMES as SETTING_NAMES, Settings, Watchdog};
+pub use setting::{Mounts, NAMES as SETTING_NAMES, Settings, Survivors, Watchdog};
 pub use signal::Signal;
 
 use entry::Record;
@@ -119,6 +119,26 @@ impl Table {
     /// ```
     pub fn parse(name: &str, text: &[u8]) -> Result<Loaded, Report> {
         parser::read(Sources::text(name, text)?)
+    }
+
+    /// All lines of the table and of what it includes that say something, each with a newline at its end.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Makes a table of such a text again.
+    ///
+    /// # Errors
+    /// It is none: a table's own text never is.
+    ///
+    /// ```
+    /// use isinit::isinittab::Table;
+    /// let table = Table::parse("example", b"# web\nweb:nginx:run,:respawn:nginx \\\n  -g x\n").unwrap().table;
+    /// let again = Table::parse_whole("example", table.text()).unwrap().table;
+    /// assert_eq!((again.digest(), again.len()), (table.digest(), 1));
+    /// ```
+    pub fn parse_whole(name: &str, text: &[u8]) -> Result<Loaded, Report> {
+        parser::read(Sources::whole(name, text)?)
     }
 
     /// How many entries there are.

@@ -8,7 +8,7 @@ use super::option::{Limit, limit, seconds};
 use crate::limits::{ENVIRONMENT_MAX, STOP_TIMEOUT_MS, WORD_MAX_BYTES};
 
 /// The names of all settings.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 14] = [
     "socket",
     "initstat",
     "clstat",
@@ -22,6 +22,7 @@ pub const NAMES: [&str; 13] = [
     "watchdog",
     "initscript",
     "prefix",
+    "survivors",
 ];
 
 /// Whether a PID 1 mounts what is missing.
@@ -70,6 +71,18 @@ pub struct Settings {
     pub initscript: Option<PathBuf>,
     /// What processes write comes out on standard output, each line with `[tag]` before it.
     pub prefix: bool,
+    /// What becomes of processes that a killed daemon has left.
+    pub survivors: Survivors,
+}
+
+/// What becomes of processes that a killed daemon has left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Survivors {
+    /// The next one takes them over, and goes on.
+    #[default]
+    Take,
+    /// It stops them first, and begins anew.
+    Stop,
 }
 
 impl Default for Settings {
@@ -87,6 +100,7 @@ impl Default for Settings {
             watchdog: None,
             initscript: None,
             prefix: false,
+            survivors: Survivors::Take,
         }
     }
 }
@@ -108,6 +122,7 @@ impl Settings {
             b"stop-timeout" => self.stop_timeout_ms = seconds(value)?,
             b"limit" => self.limit = limit(value)?,
             b"mounts" => self.mounts = mounts(value)?,
+            b"survivors" => self.survivors = survivors(value)?,
             b"prefix" => self.prefix = prefix(value)?,
             b"watchdog" => self.watchdog = Some(watchdog(value)?),
             _ => return Err(""),
@@ -157,6 +172,14 @@ fn prefix(value: &[u8]) -> Result<bool, &'static str> {
         b"tag" => Ok(true),
         b"none" => Ok(false),
         _ => Err("write tag or none"),
+    }
+}
+
+fn survivors(value: &[u8]) -> Result<Survivors, &'static str> {
+    match value {
+        b"take" => Ok(Survivors::Take),
+        b"stop" => Ok(Survivors::Stop),
+        _ => Err("write take or stop"),
     }
 }
 

@@ -107,6 +107,14 @@ impl Sources {
         Ok(Sources { sources: vec![source], files: vec![file], is_text: true, ..Sources::default() })
     }
 
+    /// The text of a table ([`super::Table::text`]), in which what it includes stands already.
+    ///
+    /// # Errors
+    /// As [`Sources::text`].
+    pub fn whole(name: &str, bytes: &[u8]) -> Result<Sources, Report> {
+        Sources::text(name, bytes).map(|sources| Sources { is_text: false, ..sources })
+    }
+
     /// A file, and all that it includes.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use crate::machine::words::{say, say_errno};
 use crate::sys::Errno;
 use crate::sys::fifo::Fifo;
 use std::ffi::CStr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Where the programs look: sysvinit since 2.89, and before.
 pub const PLACES: [&CStr; 2] = [c"/run/initctl", c"/dev/initctl"];
@@ -142,6 +142,13 @@ impl Pipe {
             return Ok(Pipe { fifo, place: run });
         }
         Ok(Pipe { fifo: Fifo::make(dev)?, place: dev })
+    }
+
+    /// The pipe that an earlier life has made, with the requests in it; `None` if it is at neither place any more.
+    pub fn adopt(fd: OwnedFd) -> Option<Pipe> {
+        let fifo = Fifo::adopt(fd);
+        let place = PLACES.into_iter().find(|place| fifo.is_at(place))?;
+        Some(Pipe { fifo, place })
     }
 
     /// What to wait for.

@@ -8,6 +8,7 @@ use crate::limits::WATCHDOG_SECONDS;
 use crate::sys::watchdog::Device;
 use crate::sys::{Errno, clock};
 use std::ffi::CStr;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Keep-alives within one timeout: two may come too late before it bites.
 const KEEP_ALIVES: u64 = 3;
@@ -41,6 +42,21 @@ impl Watchdog {
         let mut watchdog = Watchdog { device, timeout_s: timeout_s.max(1), due_ms: 0 };
         watchdog.keep_alive(clock::now_ms());
         Ok(watchdog)
+    }
+
+    /// The watchdog that an earlier life has opened; `seconds` is what that has asked for.
+    pub fn adopt(fd: OwnedFd, seconds: u32) -> Watchdog {
+        let device = Device::adopt(fd);
+        let wish = if seconds == 0 { WATCHDOG_SECONDS } else { seconds };
+        let timeout_s = device.timeout().unwrap_or(wish).max(1);
+        let mut watchdog = Watchdog { device, timeout_s, due_ms: 0 };
+        watchdog.keep_alive(clock::now_ms());
+        watchdog
+    }
+
+    /// Its descriptor.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.device.fd()
     }
 
     /// Seconds until it resets the machine, as the device has granted them.

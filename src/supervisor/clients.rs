@@ -62,6 +62,8 @@ pub enum Talk {
     },
     /// It waits for the end of everything.
     End,
+    /// It waits for a newer program to take our place, by which its connection ends.
+    Upgrade,
     /// It watches, from this transition on.
     Watching {
         /// The number of the transition that is next.
@@ -145,7 +147,12 @@ impl Client {
     }
 
     fn waits(&self) -> bool {
-        matches!(self.talk, Talk::Switch { .. } | Talk::Entry { .. } | Talk::End | Talk::Watching { .. })
+        match self.talk {
+            Talk::Switch { .. } | Talk::Entry { .. } | Talk::End | Talk::Upgrade | Talk::Watching { .. } => {
+                true
+            }
+            Talk::Asking | Talk::Status(_) | Talk::Plan { .. } | Talk::Saying { .. } | Talk::Closing => false,
+        }
     }
 
     /// Is there something that it has not taken yet?
@@ -254,7 +261,7 @@ impl Client {
             Talk::Status(_) | Talk::Plan { .. } | Talk::Saying { .. } | Talk::Closing => {
                 Some((1, self.active_ms))
             }
-            Talk::Switch { .. } | Talk::Entry { .. } | Talk::End => None,
+            Talk::Switch { .. } | Talk::Entry { .. } | Talk::End | Talk::Upgrade => None,
         }
     }
 }

@@ -39,6 +39,14 @@ impl<const N: usize> Line<N> {
         self.text(itoa::Buffer::new().format(number))
     }
 
+    /// Adds a number with sixteen as its base, in sixteen digits.
+    pub fn hex(&mut self, number: u64) -> &mut Self {
+        for digit in number.to_be_bytes().iter().flat_map(|byte| [byte >> 4, byte & 15]).map(usize::from) {
+            self.text(b"0123456789abcdef".get(digit..=digit).unwrap_or(b"0"));
+        }
+        self
+    }
+
     /// Adds ` name=`.
     pub fn key(&mut self, name: &str) -> &mut Self {
         self.text(" ").text(name).text("=")

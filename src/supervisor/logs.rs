@@ -1,28 +1,31 @@
 //! The pipes of `log=`: from those who write a log to the entry that reads it. Both ends stay open in the
-//! daemon for as long as somebody may write, so no line is lost when either side restarts.
+//! daemon for as long as somebody may write, so no line is lost when either side restarts, or the daemon itself does.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
+use super::life::{Ends, Slot, keep_pipe, take_pipe};
 use crate::engine::Engine;
 use crate::engine::rows::NONE;
 use crate::sys;
+use crate::sys::reexec::{FdStore, Stored};
 
 struct Log {
     reader: u32,
     /// The end to read from, the end to write to.
-    pipe: Option<(OwnedFd, OwnedFd)>,
+    pipe: Option<Ends>,
 }
 
 /// All logs of a table.
 pub struct Logs {
+    store: FdStore,
     logs: Vec<Log>,
     place: Vec<u32>,
 }
 
 impl Logs {
-    /// None yet.
-    pub fn new() -> Logs {
-        Logs { logs: Vec::new(), place: Vec::new() }
+    /// None yet. Those that an earlier life has left are found in the store.
+    pub fn new(store: FdStore) -> Logs {
+        Logs { store, logs: Vec::new(), place: Vec::new() }
     }
 
     /// Makes room for the logs of a table. A reader that was there before keeps its pipe, with all that is in
@@ -36,18 +39,18 @@ impl Logs {
             if let Some(place) = place.get_mut(reader as usize) {
                 *place = logs.len() as u32;
             }
-            let pipe = self.find(reader).and_then(|log| log.pipe.take());
+            let before = self.find(reader).and_then(|log| log.pipe.take());
+            let pipe = before.or_else(|| take_pipe(self.store, ends_of(reader)));
             logs.push(Log { reader, pipe });
         }
-        *self = Logs { logs, place };
+        (self.logs, self.place) = (logs, place);
     }
 
     /// Opens the log of a reader, if there is one and it is not open.
     pub fn open(&mut self, reader: u32) -> Result<(), sys::Errno> {
-        if let Some(log) = self.find(reader) {
-            if log.pipe.is_none() {
-                log.pipe = Some(sys::pipe::pair()?);
-            }
+        let store = self.store;
+        if let Some(log) = self.find(reader).filter(|log| log.pipe.is_none()) {
+            log.pipe = Some(keep_pipe(store, ends_of(reader), sys::pipe::pair()?));
         }
         Ok(())
     }
@@ -69,7 +72,7 @@ impl Logs {
         self.get(reader).map(|(_, input)| input.as_fd())
     }
 
-    fn get(&self, reader: u32) -> Option<&(OwnedFd, OwnedFd)> {
+    fn get(&self, reader: u32) -> Option<&Ends> {
         let place = *self.place.get(reader as usize)?;
         self.logs.get(place as usize)?.pipe.as_ref()
     }
@@ -80,10 +83,14 @@ impl Logs {
     }
 }
 
+fn ends_of(reader: u32) -> [Slot; 2] {
+    [Slot::LogOutput(reader), Slot::LogInput(reader)]
+}
+
 /// A process that has not said yet that it is ready: its row, and our end of its pipe.
 pub struct Awaited {
     /// Its row.
     pub row: u32,
     /// Where the newline comes from.
-    pub pipe: OwnedFd,
+    pub pipe: Stored,
 }

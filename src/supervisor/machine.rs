@@ -13,8 +13,10 @@ use std::path::Path;
 use signal_hook::consts;
 use smallvec::SmallVec;
 
+use super::begin::first_estate;
+use super::life::{Estate, Slot};
 use super::messages::{errno_words, say, say_bad_table, say_errno};
-use super::{Begin, Reread, Role, Supervisor};
+use super::{Reread, Role, Supervisor};
 use crate::engine::rows::{Last, NONE, Transition, What};
 use crate::engine::{Farewell, Ms, NEVER, Tell};
 use crate::isinittab::{Action, Entry, Group, Mounts, Occasion, Table};
@@ -49,13 +51,41 @@ const POWER_STATUS: [&str; 3] = ["/run/powerstatus", "/var/run/powerstatus", "/e
 const REPORT_MS: u64 = 5_000;
 
 /// What comes when everything is down.
+#[derive(Clone, Copy)]
 pub(super) enum After {
     /// The machine goes down.
     Power(Ending),
-    /// Another root file system takes the place of this one, and its init, with these arguments, ours.
-    SwitchRoot(CString, Vec<CString>),
+    /// Another root file system, the one of [`Life::root`], takes the place of this one, and its init ours.
+    SwitchRoot,
     /// A `restart` entry takes our place.
-    Restart(Vec<CString>),
+    Restart,
+}
+
+impl After {
+    const ALL: [After; 6] = [
+        After::Power(Ending::PowerOff),
+        After::Power(Ending::Reboot),
+        After::Power(Ending::Halt),
+        After::Power(Ending::Kexec),
+        After::SwitchRoot,
+        After::Restart,
+    ];
+
+    /// The byte that is handed on to the next life.
+    fn byte(self) -> u8 {
+        match self {
+            After::Power(Ending::PowerOff) => 0,
+            After::Power(Ending::Reboot) => 1,
+            After::Power(Ending::Halt) => 2,
+            After::Power(Ending::Kexec) => 3,
+            After::SwitchRoot => 4,
+            After::Restart => 5,
+        }
+    }
+
+    fn of_byte(byte: u8) -> After {
+        After::ALL.into_iter().find(|after| after.byte() == byte).unwrap_or(After::Power(Ending::PowerOff))
+    }
 }
 
 /// How long a watchdog that is not there may take to come.
@@ -67,13 +97,6 @@ enum Patience {
 
 /// What a machine's process 1 has beside the daemon.
 pub(super) struct Machine {
-    after: After,
-    /// There was no table to be used, or `emergency` was asked for: a shell runs, and nothing has booted.
-    in_emergency: bool,
-    /// The records of the boot are written.
-    recorded: bool,
-    /// What level 0 is: sysvinit's shutdown says so before it asks for the level.
-    at_zero: Ending,
     utmp: Utmp,
     initctl: Option<Pipe>,
     watchdog: Option<Watchdog>,
@@ -97,6 +120,17 @@ impl Machine {
 
 /// Runs process 1 of a machine. `words` are the kernel's.
 pub fn run_machine(words: &[String]) -> ! {
+    match first_estate(Role::Machine, Path::new(TABLE)) {
+        Ok(mut estate) => {
+            estate.arm();
+            run_machine_in(estate, words)
+        }
+        Err(words) => machine::last_resort::run(&words),
+    }
+}
+
+/// The same, in memory in which nothing has begun yet.
+pub(super) fn run_machine_in(estate: Estate, words: &[String]) -> ! {
     let line = sys::mount::read_proc(c"cmdline").unwrap_or_default();
     let wishes = Arguments::read(words.iter().map(String::as_bytes), &line);
     let path = wishes.table.as_deref().map_or(Path::new(TABLE), |path| Path::new(OsStr::from_bytes(path)));
@@ -112,8 +146,8 @@ pub fn run_machine(words: &[String]) -> ! {
             b" of the kernel's command line is not entered: it would go down at once",
         ]);
     }
-    let begin = Begin { table_path: path, socket: None, role: Role::Machine };
-    let mut supervisor = match Supervisor::begin(&begin, found.table) {
+    estate.life.table.set(&path);
+    let mut supervisor = match Supervisor::begin(estate, None, found.table) {
         Ok(supervisor) => supervisor,
         Err(words) => machine::last_resort::run(&words),
     };
@@ -196,21 +230,15 @@ fn emergency_table() -> (Table, &'static str) {
     (loaded.map_or_else(|_| Table::empty(), |loaded| loaded.table), "")
 }
 
-impl Supervisor<'_> {
+impl Supervisor {
     /// Begins as the kernel's words have it.
     fn boot(&mut self, wishes: &Arguments, in_emergency: bool) {
         let now = sys::clock::now_ms();
-        self.machine = Some(Box::new(Machine {
-            after: After::Power(Ending::PowerOff),
-            in_emergency,
-            recorded: in_emergency,
-            at_zero: Ending::PowerOff,
-            utmp: Utmp::new(),
-            initctl: None,
-            watchdog: None,
-        }));
+        self.machine = Some(Box::new(Machine { utmp: Utmp::new(), initctl: None, watchdog: None }));
+        (self.life.in_emergency, self.life.recorded) = (u8::from(in_emergency), u8::from(in_emergency));
         self.open_watchdog(Patience::UntilBooted);
         self.restore_initctl();
+        self.life.has_begun = 1;
         if in_emergency {
             say(&[b"mend the table; then `isinit` reads it, and the machine boots. Ctrl-Alt-Del restarts"]);
             return self.engine.begin(now);
@@ -219,6 +247,16 @@ impl Supervisor<'_> {
         if let Some(level) = if wishes.single { Some(b'S') } else { wishes.level } {
             self.tell_main(&[level], now);
         }
+    }
+
+    /// What an earlier life has left of a machine, beside what every daemon has.
+    pub(super) fn go_on_as_machine(&mut self) {
+        let left = |slot: Slot| self.store.adopt(slot.number());
+        let set = self.engine.table().settings().watchdog.as_ref().and_then(|set| set.seconds);
+        let watchdog = left(Slot::Watchdog).map(|fd| Watchdog::adopt(fd, set.unwrap_or(0)));
+        let initctl = left(Slot::Initctl).and_then(Pipe::adopt);
+        self.machine = Some(Box::new(Machine { utmp: Utmp::new(), initctl, watchdog }));
+        self.restore_initctl();
     }
 
     fn main_name(&self) -> &[u8] {
@@ -235,42 +273,46 @@ impl Supervisor<'_> {
 
     /// Brings the machine down. What was asked for first counts.
     pub(super) fn go_down(&mut self, after: After, now: Ms) {
-        let Some(machine) = self.machine.as_mut().filter(|_| !self.engine.is_going_down()) else { return };
-        let way = match &after {
+        if self.machine.is_none() || self.engine.is_going_down() {
+            return;
+        }
+        let way = match after {
             After::Power(Ending::PowerOff | Ending::Halt) => Some(b'0'),
-            After::Power(Ending::Reboot | Ending::Kexec) | After::Restart(_) => Some(b'6'),
+            After::Power(Ending::Reboot | Ending::Kexec) | After::Restart => Some(b'6'),
             // The next init takes over what is mounted, and what `shutdown` entries would undo.
-            After::SwitchRoot(..) => None,
+            After::SwitchRoot => None,
         };
-        let words = match &after {
+        let words = match after {
             After::Power(ending) => ending.doing(),
-            After::SwitchRoot(..) => "switching the root file system",
-            After::Restart(_) => "beginning anew",
+            After::SwitchRoot => "switching the root file system",
+            After::Restart => "beginning anew",
         };
-        machine.after = after;
+        self.life.after = after.byte();
         say(&[words.as_bytes()]);
         self.engine.go_down(Farewell { status: 0, way }, now);
     }
 
     /// Everything is down.
-    fn leave(mut self) -> ! {
+    pub(super) fn leave(mut self) -> ! {
         self.end();
         let Some(machine) = self.machine.take() else {
             machine::last_resort::run("isinit: nothing is left to do\n")
         };
-        let Machine { after, utmp, watchdog, .. } = *machine;
-        match after {
+        let Machine { utmp, watchdog, .. } = *machine;
+        match After::of_byte(self.life.after) {
             After::Power(ending) => {
                 utmp.shutdown();
                 machine::down::go_down(ending, &self.signals, watchdog)
             }
-            After::SwitchRoot(root, words) => {
+            After::SwitchRoot => {
                 machine::down::end_processes(&self.signals, watchdog);
-                let failure = machine::switch_root::switch(&root, &words);
+                let [root, init] = [&self.life.root, &self.life.init].map(|place| c_string(place.get()));
+                let failure = machine::switch_root::switch(&root, &[init]);
                 say_errno("cannot", failure.step.as_bytes(), failure.errno);
             }
-            After::Restart(words) => {
+            After::Restart => {
                 machine::down::end_processes(&self.signals, watchdog);
+                let words = self.restart_words();
                 if let Some(program) = words.first() {
                     let errno = sys::root::execute(program, &words);
                     say_errno("cannot execute", program.to_bytes(), errno);
@@ -324,12 +366,19 @@ impl Supervisor<'_> {
         self.engine.call(occasion, now);
     }
 
-    /// BusyBox's SIGQUIT: a `restart` entry takes our place, after everything was stopped.
+    /// BusyBox's SIGQUIT: a `restart` entry takes our place, after everything was stopped. Without one a newer isinit
+    /// does, and nothing is stopped.
     fn begin_anew(&mut self, now: Ms) {
+        if self.restart_words().is_empty() {
+            return self.begin_upgrade(None);
+        }
+        self.go_down(After::Restart, now);
+    }
+
+    fn restart_words(&self) -> Vec<CString> {
         let entry = self.engine.table().entries().find(|entry| entry.action() == Action::Restart);
-        let Some(entry) = entry else { return say(&[b"SIGQUIT: no entry has the action restart"]) };
-        let words = entry.process().words().filter_map(|word| CString::new(word).ok()).collect();
-        self.go_down(After::Restart(words), now);
+        let words = entry.iter().flat_map(|entry| entry.process().words());
+        words.filter_map(|word| CString::new(word).ok()).collect()
     }
 
     /// What a client asks of a machine.
@@ -379,7 +428,9 @@ impl Supervisor<'_> {
                 answer.text("\n");
             });
         }
-        self.go_down(After::SwitchRoot(root, vec![init]), now);
+        self.life.root.set(OsStr::from_bytes(root.as_bytes()));
+        self.life.init.set(OsStr::from_bytes(init.as_bytes()));
+        self.go_down(After::SwitchRoot, now);
         self.ok(place, "");
     }
 
@@ -394,9 +445,7 @@ impl Supervisor<'_> {
                 Reread::Bad(text) => self.refuse_table(place, text, true),
                 Reread::Done => self.ok(place, "read"),
             },
-            b"U" | b"u" => self.answer(place, |answer| {
-                answer.text("err 2 to execute a new binary in place comes with a later version\n");
-            }),
+            b"U" | b"u" => self.begin_upgrade(Some(place)),
             level => {
                 let name = SmallVec::<[u8; 64]>::from_slice(self.main_name());
                 self.tell(place, &name, level, Tell::default(), Some(false), false);
@@ -416,9 +465,8 @@ impl Supervisor<'_> {
                 Some(Asked::PowerLow) => self.tell_power(b'L', now),
                 Some(Asked::PowerBack) => self.tell_power(b'O', now),
                 Some(Asked::HaltsAtZero(halts)) => {
-                    if let Some(machine) = &mut self.machine {
-                        machine.at_zero = if halts { Ending::Halt } else { Ending::PowerOff };
-                    }
+                    let ending = if halts { Ending::Halt } else { Ending::PowerOff };
+                    self.life.at_zero = After::Power(ending).byte();
                 }
                 Some(Asked::Variable) => {
                     say(&[b"telinit -e: not done; the environment of processes is the table's (the setting env)"]);
@@ -433,8 +481,7 @@ impl Supervisor<'_> {
     pub(super) fn telinit(&mut self, level: &[u8], now: Ms) {
         match level {
             b"0" => {
-                let ending = self.machine.as_ref().map_or(Ending::PowerOff, |machine| machine.at_zero);
-                self.go_down(After::Power(ending), now);
+                self.go_down(After::of_byte(self.life.at_zero), now);
             }
             b"6" => self.go_down(After::Power(Ending::Reboot), now),
             b"Q" | b"q" => {
@@ -442,7 +489,7 @@ impl Supervisor<'_> {
                     say_bad_table(&text);
                 }
             }
-            b"U" | b"u" => say(&[b"telinit u: to execute a new binary in place comes with a later version"]),
+            b"U" | b"u" => self.begin_upgrade(None),
             level => {
                 if let Reread::Bad(text) = self.reread_if_changed() {
                     return say_bad_table(&text);
@@ -454,9 +501,8 @@ impl Supervisor<'_> {
 
     /// A table that can be used has taken the place of the emergency one: the machine boots.
     pub(super) fn boot_at_last(&mut self, now: Ms) {
-        if let Some(machine) = self.machine.as_mut().filter(|machine| machine.in_emergency) {
-            machine.in_emergency = false;
-            machine.recorded = false;
+        if self.life.in_emergency != 0 {
+            (self.life.in_emergency, self.life.recorded) = (0, 0);
             self.engine.boot(false, now);
         }
     }
@@ -468,6 +514,7 @@ impl Supervisor<'_> {
             return false;
         }
         machine.initctl = Pipe::make().ok();
+        self.store.note(Slot::Initctl.number(), machine.initctl.as_ref().map(Pipe::fd));
         machine.initctl.is_some()
     }
 
@@ -481,7 +528,10 @@ impl Supervisor<'_> {
         let device = set.device.as_os_str().as_encoded_bytes();
         let Ok(path) = CString::new(device) else { return };
         match Watchdog::open(&path, set.seconds.unwrap_or(0)) {
-            Ok(watchdog) => machine.watchdog = Some(watchdog),
+            Ok(watchdog) => {
+                self.store.note(Slot::Watchdog.number(), Some(watchdog.fd()));
+                machine.watchdog = Some(watchdog);
+            }
             Err(sys::Errno::NOENT | sys::Errno::NXIO | sys::Errno::NODEV)
                 if patience == Patience::UntilBooted => {}
             Err(errno) => say_errno("cannot use the watchdog", device, errno),
@@ -504,9 +554,9 @@ impl Supervisor<'_> {
     /// The boot's records, as soon as the boot is over: before that there may be no file to write them to.
     pub(super) fn record_boot(&mut self) {
         let level = self.main_level();
-        let Some(machine) = self.machine.as_mut().filter(|machine| !machine.recorded) else { return };
+        let Some(machine) = self.machine.as_mut().filter(|_| self.life.recorded == 0) else { return };
         if self.engine.has_booted() {
-            machine.recorded = true;
+            self.life.recorded = 1;
             machine.utmp.boot();
             if let Some((level, previous)) = level {
                 machine.utmp.runlevel(level, previous);
@@ -532,7 +582,7 @@ impl Supervisor<'_> {
             let is_main = self.main == Some(transition.group);
             let level = self.main_level().filter(|_| is_main && what == What::Switch);
             if let (Some((level, previous)), Some(machine)) = (level, &mut self.machine) {
-                if machine.recorded && !self.engine.is_going_down() {
+                if self.life.recorded != 0 && !self.engine.is_going_down() {
                     machine.utmp.runlevel(level, previous);
                 }
             }
@@ -553,4 +603,9 @@ impl Supervisor<'_> {
             _ => {}
         }
     }
+}
+
+/// A path that the kernel has taken once: it has no NUL byte.
+fn c_string(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
 }

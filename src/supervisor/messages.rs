@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::engine::rows::{Last, NONE, Transition, What};
 use crate::isinittab::Signal;
 use crate::sys;
+use crate::sys::reexec::{self, Origin};
 use crate::sys::spawn::{Fault, Step};
 
 /// A message's longest line: a group, a tag, a level and a sentence.
@@ -34,6 +35,18 @@ pub fn say_errno(what: &str, on: &[u8], errno: sys::Errno) {
     line.text("isinit: ").text(what).text(" ").text(on).text(": ");
     errno_words(&mut line, errno.raw_os_error());
     line.text("\n");
+    sys::output::say(line.bytes());
+}
+
+/// Says what has ended the life before.
+pub fn say_fault(fault: reexec::Fault) {
+    let mut line = Message::new();
+    line.text("isinit: ").text(signal_name(u8::try_from(fault.signal).unwrap_or(0)));
+    match fault.origin {
+        Origin::Address(address) => line.text(" at the address 0x").hex(address),
+        Origin::Process(pid) => line.text(", sent by process ").number(u64::from(pid)),
+    };
+    line.text(": a fault of isinit. It has executed itself again, and knows what runs\n");
     sys::output::say(line.bytes());
 }
 
@@ -72,6 +85,9 @@ fn entry_words(line: &mut Message, what: What, transition: &Transition) -> bool 
     match what {
         What::Started | What::Ready | What::Stopping | What::Stopped => return false,
         What::Ended if last == Last::Exit(0) => return false,
+        What::Ended if last == Last::Nothing => {
+            line.text("has ended while nobody looked");
+        }
         What::Ended => last_words(line, last),
         What::Killing => {
             line.text("does not stop; killing it");

@@ -8,8 +8,10 @@
 //! not read, a terminal that was stopped with Ctrl-S: each holds up itself alone.
 
 mod answers;
+mod begin;
 mod clients;
 mod environment;
+mod life;
 mod line;
 mod logs;
 mod machine;
@@ -17,35 +19,42 @@ mod messages;
 mod prefix;
 mod processes;
 mod requests;
+mod state;
 mod statfiles;
+mod survivors;
+mod upgrade;
 
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
 
 use signal_hook::consts;
 
+use begin::load_words;
+pub use begin::{Config, go_on, run};
 use clients::{Client, Clients, Heard, Talk};
+use life::Life;
 pub use machine::run_machine;
 use machine::{Machine, SIGNAL_HALT, SIGNAL_POWER};
 use messages::{say, say_bad_table, say_errno, say_transition};
 use processes::Processes;
+use state::StateFile;
 use statfiles::StatFiles;
+use upgrade::Upgrade;
+pub use upgrade::{QUESTION, reads_rows};
 
 use crate::engine::child::Ending;
 use crate::engine::rows::{Last, Row};
-use crate::engine::{Effect, Engine, Event, Farewell, LoadError, Memory, Ms, NEVER, Tell};
+use crate::engine::{Effect, Engine, Event, Farewell, LoadError, Ms, NEVER};
 use crate::isinittab::{Action, Mounts, Occasion, Table};
-use crate::limits::{
-    ACCEPTS_MAX, CLIENTS_MAX, ENTRIES_MAX, GROUPS_MAX, REQUESTS_MAX, RESERVED_DESCRIPTORS, RETRY_MS,
-    SOCKET_TRIES,
-};
+use crate::limits::{ACCEPTS_MAX, REQUESTS_MAX, RETRY_MS, SOCKET_TRIES};
 use crate::sys;
 use crate::sys::notify::Notify;
 use crate::sys::poll::PollSet;
 use crate::sys::reap::{Ended, Exit};
+use crate::sys::reexec::{FdStore, Reexec};
 use crate::sys::signals::{Arrived, Signals};
 use crate::sys::socket::Listener;
 use crate::sys::spawn::{Fault, Step};
+use crate::sys::survivor::Survivor;
 
 /// Where the socket is, when neither command line nor table says.
 pub const SOCKET: &str = "/var/run/is/init.s";
@@ -62,69 +71,6 @@ pub enum Role {
     Container,
     /// Process 1 of a machine.
     Machine,
-}
-
-/// What the daemon is started with.
-pub struct Config {
-    /// [`Role::Nested`] or [`Role::Container`].
-    pub role: Role,
-    /// The table.
-    pub table: PathBuf,
-    /// The socket, if the command line names one.
-    pub socket: Option<PathBuf>,
-    /// The daemon's output goes to the file of the `log` setting: it was detached from its caller.
-    pub log: bool,
-    /// Who waits to hear that the socket is there.
-    pub announce: Option<sys::detach::WriteEnd>,
-    /// A group and its level, as the first tell of all.
-    pub tell: Option<(String, String)>,
-}
-
-/// Runs the daemon until everything is stopped. Returns its exit status.
-pub fn run(mut config: Config) -> i32 {
-    let mut announce = config.announce.take();
-    let mut refuse = |status: i32, words: &str| {
-        sys::output::say(words.as_bytes());
-        if let Some(caller) = announce.take() {
-            caller.tell(words.as_bytes());
-        }
-        status
-    };
-    let loaded = match Table::load(&config.table) {
-        Ok(loaded) => loaded,
-        Err(report) => return refuse(4, &report.to_string()),
-    };
-    if config.log {
-        if let Some(log) = &loaded.table.settings().log {
-            if let Err(errno) = sys::detach::log_to(log) {
-                return refuse(1, &format!("isinit: cannot write the log {}: {errno}\n", log.display()));
-            }
-        }
-    }
-    let begin = Begin { table_path: config.table, socket: config.socket, role: config.role };
-    let mut supervisor = match Supervisor::begin(&begin, loaded.table) {
-        Ok(supervisor) => supervisor,
-        Err(words) => return refuse(1, &words),
-    };
-    if !loaded.warnings.is_empty() {
-        sys::output::say(loaded.warnings.to_string().as_bytes());
-    }
-    if let Some(caller) = announce {
-        caller.tell(&[b"ready", supervisor.processes.unlimited()].concat());
-    }
-    if !supervisor.set_out(config.tell.as_ref()) {
-        return 3;
-    }
-    supervisor.serve();
-    supervisor.end()
-}
-
-/// What a supervisor is made of, beside its table.
-struct Begin {
-    table_path: PathBuf,
-    /// The socket, if the command line names one.
-    socket: Option<PathBuf>,
-    role: Role,
 }
 
 /// What came of a re-read.
@@ -148,22 +94,19 @@ enum Source {
     Stream(u32),
     Client(usize),
     Awaited(u32),
+    Survivor(u32),
 }
 
-struct Supervisor<'m> {
-    engine: Engine<'m>,
+struct Supervisor {
+    engine: Engine<'static>,
     processes: Processes,
     clients: Clients,
     statfiles: StatFiles,
     signals: Signals,
     listener: Option<Listener>,
-    socket_path: PathBuf,
     place: sys::watch::Watch,
     notify: Option<Notify>,
-    table_path: PathBuf,
     table_bad: bool,
-    began_ms: Ms,
-    said: u64,
     accept_after_ms: Ms,
     poll: PollSet,
     sources: Vec<Source>,
@@ -172,131 +115,18 @@ struct Supervisor<'m> {
     main: Option<u32>,
     role: Role,
     machine: Option<Box<Machine>>,
+    /// What outlives us.
+    life: &'static mut Life,
+    store: FdStore,
+    reexec: Option<&'static Reexec>,
+    upgrade: Upgrade,
+    /// For the case that we are killed; `None` for who is process 1, and where it cannot be written.
+    state: Option<StateFile>,
+    /// What a killed daemon has left, and we have taken over.
+    survivors: Vec<Survivor>,
 }
 
-impl Supervisor<'static> {
-    fn begin(begin: &Begin, table: Table) -> Result<Supervisor<'static>, String> {
-        let now = sys::clock::now_ms();
-        let words = |what: &str| {
-            let what = what.to_string();
-            move |errno: sys::Errno| format!("isinit: cannot {what}: {errno}\n")
-        };
-        let mut socket_path =
-            begin.socket.clone().or_else(|| table.settings().socket.clone()).unwrap_or_else(|| SOCKET.into());
-        let signals = Signals::take().map_err(words("take the signals over"))?;
-        let mut listening = sys::socket::listen(&socket_path);
-        if begin.role == Role::Machine && listening.is_err() && socket_path == Path::new(SOCKET) {
-            if let Ok(listener) = sys::socket::listen(Path::new(SOCKET_OF_MACHINE)) {
-                (listening, socket_path) = (Ok(listener), SOCKET_OF_MACHINE.into());
-            }
-        }
-        let listener = match (listening, begin.role) {
-            (Ok(listener), _) => Some(listener),
-            // What it is on is mounted later, perhaps; then it is made.
-            (Err(error), Role::Machine) => {
-                sys::output::say(listen_words(&socket_path, error).as_bytes());
-                None
-            }
-            // It is read-only, or we are nobody: what is to run runs without it.
-            (Err(error), Role::Container) if error != sys::socket::Error::InUse => {
-                sys::output::say(listen_words(&socket_path, error).as_bytes());
-                say(&[b"going on without a socket: nobody can tell it anything but by signals"]);
-                None
-            }
-            (Err(error), Role::Nested | Role::Container) => return Err(listen_words(&socket_path, error)),
-        };
-        if let Err(errno) = sys::process::set_subreaper() {
-            say_errno("cannot become", b"the subreaper: what daemons leave behind is not found", errno);
-        }
-        let notify = Notify::open().ok();
-        let name = notify.as_ref().map_or(&b""[..], |notify| notify.name());
-        let on_machine = begin.role == Role::Machine;
-        let processes = Processes::new(socket_path.as_os_str().as_encoded_bytes(), name, on_machine);
-        let mut supervisor = Supervisor {
-            engine: Engine::new(memory()?),
-            processes,
-            clients: Clients::new(client_places()),
-            statfiles: StatFiles::new(),
-            signals,
-            place: sys::watch::Watch::on(&socket_path),
-            listener,
-            socket_path,
-            notify,
-            table_path: begin.table_path.clone(),
-            table_bad: false,
-            began_ms: now,
-            said: 0,
-            accept_after_ms: 0,
-            poll: PollSet::new(0),
-            sources: Vec::new(),
-            exit: None,
-            main: None,
-            role: begin.role,
-            machine: None,
-        };
-        supervisor.take(table).map_err(|error| load_words(error).to_string())?;
-        Ok(supervisor)
-    }
-}
-
-/// The rows and what belongs to them, in memory that an exec of ourselves can take over.
-fn memory() -> Result<Memory<'static>, String> {
-    let bytes = |count: usize, size: usize| count.saturating_mul(size).saturating_add(4096);
-    let size = bytes(ENTRIES_MAX, size_of::<Row>())
-        .saturating_add(bytes(GROUPS_MAX, size_of::<crate::engine::rows::GroupRow>()))
-        .saturating_add(bytes(1, size_of::<crate::engine::rows::Head>()));
-    let no_memory = |errno: sys::Errno| format!("isinit: cannot make memory for the rows: {errno}\n");
-    let mut shared = sys::memory::Shared::create(c"isinit rows", size).map_err(no_memory)?;
-    let head = shared.carve(1).and_then(|head| head.first_mut());
-    match (head, shared.carve(GROUPS_MAX), shared.carve(ENTRIES_MAX)) {
-        (Some(head), Some(groups), Some(rows)) => Ok(Memory { rows, groups, head }),
-        _ => Err(no_memory(sys::Errno::NOMEM)),
-    }
-}
-
-/// As many places for clients as there are descriptors for, less those that the daemon needs itself.
-fn client_places() -> usize {
-    let descriptors = sys::process::descriptor_limit();
-    (descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2).clamp(1, CLIENTS_MAX)
-}
-
-fn listen_words(path: &Path, error: sys::socket::Error) -> String {
-    let shown = path.display();
-    match error {
-        sys::socket::Error::InUse => format!("isinit: another daemon answers at {shown}\n"),
-        sys::socket::Error::TooLong => format!(
-            "isinit: the path of the socket is longer than 107 bytes: {shown}; name a shorter one with -s\n"
-        ),
-        sys::socket::Error::NotASocket => {
-            format!("isinit: {shown} exists and is not a socket; remove it, or name another with -s\n")
-        }
-        sys::socket::Error::Directory(errno) | sys::socket::Error::Failed(errno) => {
-            format!("isinit: cannot listen at {shown}: {errno}; name another place with -s\n")
-        }
-    }
-}
-
-fn load_words(error: LoadError) -> &'static str {
-    match error {
-        LoadError::Entries => "isinit: the table has more entries than there is room for\n",
-        LoadError::Groups => "isinit: the table has more groups than there is room for\n",
-    }
-}
-
-impl Supervisor<'_> {
-    /// Begins, and takes the first tell. Was there none, or is it taken?
-    fn set_out(&mut self, tell: Option<&(String, String)>) -> bool {
-        let now = sys::clock::now_ms();
-        match self.role {
-            Role::Nested => self.engine.begin(now),
-            Role::Container | Role::Machine => self.engine.boot(false, now),
-        }
-        let Some((group, level)) = tell else { return true };
-        let (group, level) = (group.as_bytes(), level.as_bytes());
-        let told = self.engine.tell(group, level, Tell::default(), now);
-        told.map_err(|refusal| self.say_refused(refusal, group, level)).is_ok()
-    }
-
+impl Supervisor {
     /// Stops everything, as somebody has asked for. A container goes down as a machine does that is switched off.
     fn stop_all(&mut self) {
         let way = (self.role == Role::Container).then_some(b'0');
@@ -314,17 +144,30 @@ impl Supervisor<'_> {
             }
             self.hear_all();
             self.settle();
+            self.go_on_with_upgrade(sys::clock::now_ms());
         }
     }
 
-    /// Takes a table, and makes all room that it needs.
+    /// Takes a table.
     fn take(&mut self, table: Table) -> Result<(), LoadError> {
         self.engine.load(table, sys::clock::now_ms())?;
+        self.prepare();
+        Ok(())
+    }
+
+    /// Makes all room that the table in force needs, and keeps its text.
+    fn prepare(&mut self) {
+        if let Some(reexec) = self.reexec {
+            Life::keep_text(reexec, self.engine.table().text());
+        }
         self.processes.prepare(&self.engine);
         self.statfiles.prepare(self.engine.table().settings(), &self.engine);
         self.statfiles.write(&self.engine);
         let awaited = self.engine.table().len();
-        let streams = self.processes.prefixed().len();
+        let streams = self.processes.prefixed().len().saturating_add(self.survivors.len());
+        if let Some(state) = &mut self.state {
+            state.copy_all(&self.engine);
+        }
         // Signals, listener, notify, place, initctl, output, standard output.
         let most = self.clients.len().saturating_add(7).saturating_add(awaited).saturating_add(streams);
         self.poll = PollSet::new(most);
@@ -333,7 +176,6 @@ impl Supervisor<'_> {
         self.main = main.and_then(|group| self.engine.find_group(group.name));
         not_done(self.engine.table(), self.role).iter().for_each(|line| sys::output::say(line));
         self.processes.unlimited().split_inclusive(|byte| *byte == b'\n').for_each(sys::output::say);
-        Ok(())
     }
 
     /// Before a tell: the table, if it has changed. Only the group that is told starts anything because of it.
@@ -353,7 +195,7 @@ impl Supervisor<'_> {
     }
 
     fn load_table(&mut self) -> Reread {
-        let read = match Table::load(&self.table_path) {
+        let read = match Table::load(self.life.table.get()) {
             Ok(loaded) => match self.take(loaded.table) {
                 Ok(()) => Reread::Done,
                 Err(error) => Reread::Bad(load_words(error).as_bytes().to_vec()),
@@ -373,6 +215,9 @@ impl Supervisor<'_> {
             self.tell_messages();
         }
         self.tell_messages();
+        if let Some(state) = &mut self.state {
+            state.copy_changes(&self.engine);
+        }
         self.record_boot();
         self.keep_watchdog(now);
         self.go_on(now);
@@ -406,15 +251,17 @@ impl Supervisor<'_> {
     /// Says what has happened since the last time, and writes the status files if it was of a group.
     fn tell_messages(&mut self) {
         let count = self.engine.head().count;
-        if self.said == count {
+        if self.life.said == count {
             return;
         }
-        while self.said < count {
-            if let Some(transition) = self.engine.head().get(self.said).copied() {
+        while self.life.said < count {
+            let transition = self.engine.head().get(self.life.said).copied();
+            // First: what is being said when a life ends is not said again by the next, which would end by it too.
+            self.life.said = self.life.said.saturating_add(1);
+            if let Some(transition) = transition {
                 say_transition(&self.engine, &transition);
                 self.record(&transition);
             }
-            self.said = self.said.saturating_add(1);
         }
         self.statfiles.write(&self.engine);
     }
@@ -423,7 +270,8 @@ impl Supervisor<'_> {
         let engine = self.engine.deadline().unwrap_or(NEVER);
         let accept = if self.accept_after_ms > 0 { self.accept_after_ms } else { NEVER };
         let due = if self.clients.any_due() { 0 } else { NEVER };
-        let first = engine.min(self.clients.deadline()).min(accept).min(due).min(self.watchdog_deadline());
+        let first = [self.clients.deadline(), accept, due, self.watchdog_deadline(), self.upgrade_deadline()];
+        let first = first.into_iter().fold(engine, Ms::min);
         (first != NEVER).then_some(first)
     }
 
@@ -438,6 +286,9 @@ impl Supervisor<'_> {
         add(Source::Signals, self.signals.fd(), true, false);
         for awaited in self.processes.awaited() {
             add(Source::Awaited(awaited.row), awaited.pipe.as_fd(), true, false);
+        }
+        for survivor in &self.survivors {
+            add(Source::Survivor(survivor.pid()), survivor.fd(), true, false);
         }
         if let Some(notify) = &self.notify {
             add(Source::Notify, notify.fd(), true, false);
@@ -482,6 +333,7 @@ impl Supervisor<'_> {
             match source {
                 Source::Signals if read => self.hear_signals(now),
                 Source::Awaited(row) if read => self.hear_awaited(row, now),
+                Source::Survivor(pid) if read => self.hear_survivor(pid, now),
                 Source::Notify if read => self.hear_notify(now),
                 Source::Place if read => self.hear_place(),
                 Source::Client(place) if read || write || due(place) => {
@@ -494,6 +346,7 @@ impl Supervisor<'_> {
                 Source::Stdout => self.processes.flush_lines(&self.engine),
                 Source::Signals
                 | Source::Awaited(_)
+                | Source::Survivor(_)
                 | Source::Notify
                 | Source::Place
                 | Source::Initctl
@@ -556,6 +409,9 @@ impl Supervisor<'_> {
     }
 
     fn note_end(&mut self, ended: &Ended, now: Ms) {
+        if self.hear_asked(ended.pid, ended.how) {
+            return;
+        }
         let row = self.engine.row_of_pid(ended.pid);
         let fault = row.and_then(|row| self.engine.row(row)).and_then(fault_of);
         let (last, ending) = match (fault, ended.how) {
@@ -627,18 +483,20 @@ impl Supervisor<'_> {
             }
             // Who has come by the old one, and was not let in yet, is lost with it.
             self.accept(sys::clock::now_ms());
-            let made = sys::socket::listen(&self.socket_path);
-            self.place = sys::watch::Watch::on(&self.socket_path);
+            let path = self.life.socket.get().to_path_buf();
+            let made = sys::socket::listen(&path);
+            self.place = sys::watch::Watch::on(&path);
             // It may have gone while it was made: once more, now that the loss would be told of.
-            let Ok(listener) = made.or_else(|_| sys::socket::listen(&self.socket_path)) else {
+            let Ok(listener) = made.or_else(|_| sys::socket::listen(&path)) else {
                 // Said once, and not with each file system that is mounted meanwhile.
-                if self.listener.take().is_some() {
+                if self.listener.is_some() {
+                    self.listen_by(None);
                     say(&[b"the socket is gone and cannot be made anew; SIGHUP tries again"]);
                 }
                 return;
             };
             say(&[b"the socket was gone, and is made anew"]);
-            self.listener = Some(listener);
+            self.listen_by(Some(listener));
         }
     }
 
@@ -736,6 +594,7 @@ impl Supervisor<'_> {
         if let Some(listener) = self.listener.take() {
             listener.close();
         }
+        self.state.take().into_iter().for_each(StateFile::remove);
         self.processes.close(&self.engine);
         i32::from(self.exit.unwrap_or(0))
     }

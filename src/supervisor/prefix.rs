@@ -5,12 +5,14 @@
 //! again. A line is written whole, or not yet, so that lines of two processes never mix. Whoever reads the container's
 //! output slowly holds up those who write, and nobody else: while there is no room for a line its pipe is not read.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
+use super::life::{Ends, Slot, keep_pipe, take_pipe};
 use crate::engine::Engine;
 use crate::limits::{LINE_READS_MAX, PREFIXED_LINE_MAX_BYTES, TAG_MAX_BYTES};
 use crate::sys;
 use crate::sys::output::Queue;
+use crate::sys::reexec::FdStore;
 
 /// Bytes of what is put around a line: brackets and a blank, and the newline that it may lack.
 const AROUND_MAX_BYTES: usize = TAG_MAX_BYTES + 4;
@@ -19,7 +21,7 @@ const AROUND_MAX_BYTES: usize = TAG_MAX_BYTES + 4;
 #[derive(Default)]
 struct Stream {
     /// The end that is read here, and the end that they write to.
-    pipe: Option<(OwnedFd, OwnedFd)>,
+    pipe: Option<Ends>,
     /// Bytes that were read and not written yet.
     held: usize,
     /// There are whole lines among them, for which there was no room.
@@ -39,6 +41,7 @@ enum Read {
 
 /// The streams of all rows, and the queue to standard output.
 pub struct Prefixed {
+    store: FdStore,
     on: bool,
     streams: Vec<Stream>,
     /// The rows whose pipe is open, none without the setting: a turn of the loop looks at no others.
@@ -51,9 +54,10 @@ pub struct Prefixed {
 }
 
 impl Prefixed {
-    /// None yet.
-    pub fn new() -> Prefixed {
+    /// None yet. Pipes that an earlier life has left are found in the store.
+    pub fn new(store: FdStore) -> Prefixed {
         Prefixed {
+            store,
             on: false,
             streams: Vec::new(),
             open: Vec::new(),
@@ -75,8 +79,14 @@ impl Prefixed {
             let (from, to) = (piece(&old, row), piece_mut(&mut self.bytes, row));
             from.iter().zip(to).take(stream.held).for_each(|(from, to)| *to = *from);
         }
+        let store = self.store;
+        let known = self.streams.len();
         self.streams.resize_with(rows, Stream::default);
         self.open.reserve(rows.saturating_sub(self.open.len()));
+        for (row, stream) in (0..).zip(&mut self.streams).skip(known) {
+            stream.pipe = take_pipe(store, ends_of(row));
+            self.open.extend(stream.pipe.is_some().then_some(row));
+        }
     }
 
     /// How many there may be.
@@ -86,13 +96,13 @@ impl Prefixed {
 
     /// Opens the pipe of a row that is going to be started.
     pub fn open(&mut self, row: u32) -> Result<(), sys::Errno> {
-        if let Some(stream) = self.streams.get_mut(row as usize).filter(|_| self.on) {
-            if stream.pipe.is_none() {
-                let (read, write) = sys::pipe::pair()?;
-                sys::pipe::set_nonblocking(&read)?;
-                stream.pipe = Some((read, write));
-                self.open.push(row);
-            }
+        let store = self.store;
+        let stream = self.streams.get_mut(row as usize).filter(|stream| self.on && stream.pipe.is_none());
+        if let Some(stream) = stream {
+            let (read, write) = sys::pipe::pair()?;
+            sys::pipe::set_nonblocking(&read)?;
+            stream.pipe = Some(keep_pipe(store, ends_of(row), (read, write)));
+            self.open.push(row);
         }
         Ok(())
     }
@@ -200,7 +210,8 @@ impl Prefixed {
         });
     }
 
-    /// Everything is down: writes what is left, until `until` (monotonic milliseconds) at most.
+    /// Everything is down, or what is held here will be lost: writes what is left, until `until` (monotonic milliseconds)
+    /// at most.
     pub fn end(&mut self, engine: &Engine, until: u64) {
         self.for_each(|prefixed, row| prefixed.ended(engine, row));
         while (self.pending() || self.streams.iter().any(|stream| stream.ended))
@@ -220,6 +231,10 @@ impl Prefixed {
             }
         }
     }
+}
+
+fn ends_of(row: u32) -> [Slot; 2] {
+    [Slot::LinesOutput(row), Slot::LinesInput(row)]
 }
 
 fn piece(bytes: &[u8], row: usize) -> &[u8] {

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use signal_hook::consts;
 
 use super::environment::Environment;
+use super::life::Slot;
 use super::line::Line;
 use super::logs::{Awaited, Logs};
 use super::messages::say;
@@ -23,6 +24,7 @@ use crate::limits::{ARGUMENTS_MAX, LAST_LINES_MS, PROCESS_MAX_BYTES, TAG_MAX_BYT
 use crate::sys;
 use crate::sys::census::{Census, Wanted};
 use crate::sys::cgroup::{Cgroups, Controllers, Limits};
+use crate::sys::reexec::FdStore;
 use crate::sys::spawn::{Full, Input, Spawn, Step, Words};
 use crate::sys::user::Credentials;
 
@@ -31,6 +33,7 @@ const SHELL_MAX_BYTES: usize = 8 * 1024;
 
 /// What starting and stopping needs.
 pub struct Processes {
+    store: FdStore,
     argv: Words,
     environment: Environment,
     people: Vec<(Box<[u8]>, Option<Credentials>)>,
@@ -56,13 +59,14 @@ const ASK: &[u8] = b"\nPlease press Enter to activate this console. ";
 impl Processes {
     /// For the processes of the daemon with this socket and this readiness socket. Those of a machine read from its
     /// console, and are run by sysvinit's initscript where there is one.
-    pub fn new(socket: &[u8], notify: &[u8], on_machine: bool) -> Processes {
+    pub fn new(socket: &[u8], notify: &[u8], on_machine: bool, store: FdStore) -> Processes {
         Processes {
+            store,
             argv: Words::new(PROCESS_MAX_BYTES.saturating_add(SHELL_MAX_BYTES), ARGUMENTS_MAX),
             environment: Environment::new(socket, notify, on_machine),
             people: Vec::new(),
-            logs: Logs::new(),
-            prefixed: Prefixed::new(),
+            logs: Logs::new(store),
+            prefixed: Prefixed::new(store),
             awaited: Vec::new(),
             cgroups: Cgroups::find(),
             controllers: Controllers::default(),
@@ -73,6 +77,15 @@ impl Processes {
             on_machine,
             initscript: None,
         }
+    }
+
+    /// The cgroups of a killed daemon, whose processes we have taken over, are ours.
+    pub fn take_cgroups_of(&mut self, daemon: u32) {
+        // The lock of the one goes before the other is asked for: the one that is not used is not left behind.
+        if let Some(cgroups) = self.cgroups.take() {
+            let _ = cgroups.close();
+        }
+        self.cgroups = Cgroups::find_of(daemon);
     }
 
     /// Makes room for what a table needs: environment, users, logs, readiness pipes. Allocates.
@@ -91,6 +104,12 @@ impl Processes {
         let piped =
             table.entries().filter(|entry| matches!(entry.options().ready, Some(Ready::Fd(_)))).count();
         self.awaited.reserve(piped.saturating_sub(self.awaited.len()));
+        for (row, entry) in (0..engine.head().rows_used).filter_map(|row| Some((row, engine.entry(row)?))) {
+            if matches!(entry.options().ready, Some(Ready::Fd(_))) {
+                let left = self.store.take(Slot::Ready(row).number());
+                self.awaited.extend(left.map(|pipe| Awaited { row, pipe }));
+            }
+        }
     }
 
     /// Limits are the cgroups' business. Where there are none, that is said by name, for each that is asked for.
@@ -176,6 +195,7 @@ impl Processes {
         let pid = self.spawn(row, reader, entry, record, ready.as_ref().map(|(_, theirs)| theirs))?;
         self.forget_awaited(row);
         if let Some((pipe, _)) = ready {
+            let pipe = self.store.keep(Slot::Ready(row).number(), pipe);
             self.awaited.push(Awaited { row, pipe });
         }
         Ok(pid)
@@ -350,9 +370,14 @@ impl Processes {
         self.prefixed.flush(engine);
     }
 
+    /// Writes all that they have written, until `until` at most.
+    pub fn write_lines(&mut self, engine: &Engine, until: u64) {
+        self.prefixed.end(engine, until);
+    }
+
     /// Writes their last lines, and takes away what is kept for all processes: after the last of them has ended.
     pub fn close(&mut self, engine: &Engine) {
-        self.prefixed.end(engine, sys::clock::now_ms().saturating_add(LAST_LINES_MS));
+        self.write_lines(engine, sys::clock::now_ms().saturating_add(LAST_LINES_MS));
         if let Some(cgroups) = self.cgroups.take() {
             let _ = cgroups.close();
         }

@@ -18,7 +18,7 @@ use crate::wire::{Request, parse};
 /// Bytes of the longest line that an answer may have: a place must have so much room before one is made.
 const LINE_MAX_BYTES: usize = 512;
 
-impl Supervisor<'_> {
+impl Supervisor {
     /// Carries out one request; `last` if the client has closed its side after it.
     pub(super) fn request(&mut self, place: usize, line: &[u8], last: bool) {
         let classic = !line.starts_with(b":");
@@ -69,6 +69,7 @@ impl Supervisor<'_> {
             Request::Power(_) | Request::SwitchRoot { .. } | Request::Telinit { .. } | Request::Runlevel => {
                 self.carry_out_for_machine(place, request);
             }
+            Request::Upgrade => self.begin_upgrade(Some(place)),
             Request::StopAll { .. } if self.role == Role::Machine => {
                 self.answer(place, |answer| {
                     answer.text("err 2 this is process 1 of a machine; write :poweroff, :reboot or :halt\n");
@@ -188,14 +189,10 @@ impl Supervisor<'_> {
         let mut line = Line::new();
         line.text("daemon").key("pid").number(u64::from(sys::process::own_pid()));
         line.key("version").text(env!("CARGO_PKG_VERSION"));
-        line.key("table").text(self.table_path.as_os_str().as_encoded_bytes());
-        line.key("digest");
-        for byte in table.digest().to_be_bytes().iter().flat_map(|byte| [byte >> 4, byte & 15]) {
-            let digit = usize::from(byte);
-            line.text(b"0123456789abcdef".get(digit..=digit).unwrap_or(b"0"));
-        }
+        line.key("table").text(self.life.table.get().as_os_str().as_encoded_bytes());
+        line.key("digest").hex(table.digest());
         line.key("entries").number(table.len() as u64).key("groups").number(table.groups() as u64);
-        line.key("age_ms").number(sys::clock::now_ms().saturating_sub(self.began_ms));
+        line.key("age_ms").number(sys::clock::now_ms().saturating_sub(self.life.began_ms));
         line.key("table_ok").number(u64::from(!self.table_bad)).text("\n");
         line
     }
@@ -203,7 +200,7 @@ impl Supervisor<'_> {
     fn plan(&mut self, place: usize, group: &[u8], level: &[u8]) {
         // By the table that a tell would take now. It is not taken here: that would stop what is gone from it.
         let changed = self.engine.table().changed_on_disk() || self.table_bad;
-        let other = match changed.then(|| Table::load(&self.table_path)) {
+        let other = match changed.then(|| Table::load(self.life.table.get())) {
             Some(Ok(loaded)) => Some(Box::new(loaded.table)),
             Some(Err(report)) => return self.refuse_table(place, report.to_string().into_bytes(), true),
             None => None,
@@ -322,7 +319,7 @@ fn last(text: &str) -> Next {
 
 fn next_line(talk: &mut Talk, engine: &Engine, now: Ms) -> Next {
     match talk {
-        Talk::Asking | Talk::End | Talk::Closing => Next::Later,
+        Talk::Asking | Talk::End | Talk::Upgrade | Talk::Closing => Next::Later,
         Talk::Status(at) => status_line(engine, at, now).map_or_else(|| last("ok"), Next::Line),
         Talk::Plan { other, group, level, on_demand, step } => {
             let table = other.as_deref().unwrap_or(engine.table());

@@ -102,12 +102,17 @@ impl Cgroups {
     /// }
     /// ```
     pub fn find() -> Option<Cgroups> {
+        Cgroups::find_of(own_pid())
+    }
+
+    /// The directory of a daemon that was killed, to be ours from now on, with the groups in it; or one that is new.
+    pub fn find_of(daemon: u32) -> Option<Cgroups> {
         let mounts = std::fs::read("/proc/self/mountinfo").ok()?;
         let own_cgroup = std::fs::read("/proc/self/cgroup").ok()?;
         let parent = directory_of(&mounts, &own_cgroup)?;
         let parent = openat(rustix::fs::CWD, &parent, directory(), Mode::empty()).ok()?;
         remove_stale(&parent);
-        let name = CString::new(format!("{PREFIX}{}", own_pid())).ok()?;
+        let name = CString::new(format!("{PREFIX}{daemon}")).ok()?;
         Cgroups::under(parent, name)
     }
 

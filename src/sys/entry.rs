@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::os::fd::IntoRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 /// Makes `fn(&str, &[OsString]) -> i32` the program: it gets argv\[0\] and the words behind it, and what it
 /// returns is the exit status. The file it stands in has to be `no_main`.
@@ -29,11 +29,11 @@ macro_rules! program {
         #[cfg(not(test))]
         #[unsafe(no_mangle)]
         extern "C" fn main(
-            count: ::std::ffi::c_int,
+            _count: ::std::ffi::c_int,
             words: *const *const ::std::ffi::c_char,
         ) -> ::std::ffi::c_int {
             // SAFETY: these are the arguments of C's main.
-            unsafe { $crate::sys::entry::enter(count, words, $main) }
+            unsafe { $crate::sys::entry::enter(words, $main) }
         }
     };
 }
@@ -41,21 +41,28 @@ macro_rules! program {
 /// What [`program!`](crate::program) expands to; not for use by hand. Ends by exit(3).
 ///
 /// # Safety
-/// `words` are `count` terminated strings, as C's main gets them.
-pub unsafe fn enter(
-    count: c_int,
-    words: *const *const c_char,
-    main: impl FnOnce(&str, &[OsString]) -> i32,
-) -> c_int {
+/// `words` is argv, as C's main gets it.
+pub unsafe fn enter(words: *const *const c_char, main: impl FnOnce(&str, &[OsString]) -> i32) -> c_int {
     fill_descriptors();
     // As the standard library does: a write to a pipe that nobody reads is an error, not the end.
     // SAFETY: ignoring a signal installs no code.
     let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     SIGPIPE_WAS_DEFAULT.store(before == libc::SIG_DFL, Ordering::Relaxed);
-    // SAFETY: the caller vouches for them.
-    let mut words = unsafe { strings(count, words) };
+    WORDS.store(words.cast_mut().cast(), Ordering::Relaxed);
+    let own = |word: &CStr| OsStr::from_bytes(word.to_bytes()).to_owned();
+    let mut words: Vec<OsString> = self::words().into_iter().map(own).collect();
     let program = if words.is_empty() { OsString::new() } else { words.remove(0) };
     std::process::exit(main(&program.to_string_lossy(), &words))
+}
+
+/// argv, as C's main got it.
+static WORDS: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
+
+/// The words that the program was executed with, its own name the first; none where its main is not that of
+/// [`program!`](crate::program).
+pub fn words() -> Vec<&'static CStr> {
+    // SAFETY: C's argv, or null.
+    unsafe { strings(WORDS.load(Ordering::Relaxed).cast::<*const c_char>()) }
 }
 
 /// What SIGPIPE was to begin with.
@@ -70,22 +77,21 @@ pub(super) fn give_sigpipe_back() {
     }
 }
 
-/// The arguments, whatever their bytes. `std::env::args_os` is not asked: under musl it learns them from the standard
-/// library's `main` alone.
+/// The strings of a list that ends with a null pointer. `std::env::args_os` is not asked: under musl it learns them from
+/// the standard library's `main` alone.
 ///
 /// # Safety
-/// As [`enter`].
-unsafe fn strings(count: c_int, words: *const *const c_char) -> Vec<OsString> {
+/// The list is null, or all of it lives as long as the process, as argv does.
+unsafe fn strings(list: *const *const c_char) -> Vec<&'static CStr> {
     let mut strings = Vec::new();
-    for at in 0..usize::try_from(count).unwrap_or(0) {
-        // SAFETY: there are `count` pointers.
-        let word = unsafe { *words.add(at) };
-        if word.is_null() {
+    while !list.is_null() {
+        // SAFETY: its end was not seen yet.
+        let string = unsafe { *list.add(strings.len()) };
+        if string.is_null() {
             break;
         }
-        // SAFETY: each points to a terminated string that lives as long as the process.
-        let word = unsafe { CStr::from_ptr(word) };
-        strings.push(OsStr::from_bytes(word.to_bytes()).to_owned());
+        // SAFETY: each points to a terminated string.
+        strings.push(unsafe { CStr::from_ptr(string) });
     }
     strings
 }
@@ -136,11 +142,11 @@ mod tests {
     #[test]
     fn arguments_are_taken_whatever_their_bytes() {
         let words = [c"isinit".as_ptr(), c"a\xffb".as_ptr(), c"".as_ptr(), std::ptr::null()];
-        // SAFETY: three terminated strings.
-        let strings_of_three = unsafe { strings(3, words.as_ptr()) };
-        assert_eq!(strings_of_three, [&b"isinit"[..], b"a\xffb", b""].map(OsStr::from_bytes));
-        // SAFETY: none is read. A program may be executed without even its name.
-        assert!(unsafe { strings(0, words.as_ptr()) }.is_empty());
+        // SAFETY: three terminated strings that are constants, and null.
+        assert_eq!(unsafe { strings(words.as_ptr()) }, [c"isinit", c"a\xffb", c""]);
+        // SAFETY: a program may be executed without even its name.
+        assert!(unsafe { strings(words[3..].as_ptr()) }.is_empty());
+        assert!(self::words().is_empty(), "a test has another main");
     }
 
     mod as_root {

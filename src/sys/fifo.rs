@@ -35,6 +35,11 @@ impl Fifo {
         Ok(Fifo { fd })
     }
 
+    /// The FIFO that an earlier life has made.
+    pub fn adopt(fd: OwnedFd) -> Fifo {
+        Fifo { fd }
+    }
+
     /// What to wait for.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

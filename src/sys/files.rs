@@ -85,18 +85,44 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut Writer)) -> Result<(), Errno
     })
 }
 
+/// Opens a file that a process of ours has made by [`create_own`], to read it: nobody else can have.
+///
+/// # Errors
+/// ENOENT; ELOOP, EPERM: it is a link, or no file, or another user's, or has another name too, or others can write it.
+pub fn open_own(path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = openat(CWD, path, flags, Mode::empty())?;
+    let stat = fstat(&file)?;
+    let is_file = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile;
+    let is_ours = stat.st_uid == super::process::own_uid() && stat.st_nlink == 1 && stat.st_mode & 0o022 == 0;
+    (is_file && is_ours).then_some(file).ok_or(Errno::PERM)
+}
+
+/// Makes a new file for ourselves (mode 0600), in place of what was there: neither a file nor a link to one is followed.
+///
+/// # Errors
+/// ENOSPC, EROFS, EACCES, ENOENT; EISDIR: a directory is in the way.
+pub fn create_own(path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = || openat(CWD, path, flags, Mode::from_raw_mode(0o600));
+    match open() {
+        Err(Errno::EXIST) => {
+            unlinkat(CWD, path, AtFlags::empty())?;
+            open()
+        }
+        result => result,
+    }
+}
+
+/// Removes a file, if it is there.
+pub fn remove(path: &CStr) {
+    let _ = unlink(path);
+}
+
 /// A new file, which nobody else has put there: neither a file nor a link to one is followed. One that a killed
 /// daemon has left is removed.
 fn create(path: &CStr) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = || openat(CWD, path, flags, Mode::from_raw_mode(0o600));
-    let fd = match open() {
-        Err(Errno::EXIST) => {
-            unlinkat(CWD, path, AtFlags::empty())?;
-            open()?
-        }
-        result => result?,
-    };
+    let fd = create_own(path)?;
     // Status is for everybody, whatever the daemon's umask.
     fchmod(&fd, Mode::from_raw_mode(0o644)).inspect_err(|_| {
         let _ = unlink(path);

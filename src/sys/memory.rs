@@ -5,8 +5,8 @@
 //!
 //! - **'static**: it is never unmapped. [`Shared`] has no `Drop`; a daemon makes one and keeps it until it ends.
 //! - **mut**: each byte is handed out once. [`Shared::carve`] cuts from the front and never goes back.
-//! - **initialised and valid**: the kernel gives zeroed pages, and [`Plain`] is promised for types of which every bit
-//!   pattern is a value.
+//! - **initialised and valid**: the kernel gives zeroed pages, or those of an earlier life, and [`Plain`] is promised for
+//!   types of which every bit pattern is a value.
 //! - **children**: a forked child maps the same pages, but runs nothing of ours except
 //!   [`spawn`](super::spawn)'s few lines before exec, which write through two atomics. The compiler is told so by their
 //!   type: what another process writes has to be an atomic field, and be read as one.
@@ -16,12 +16,12 @@
 
 #![allow(unsafe_code)]
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::fs::{MemfdFlags, fstat, ftruncate, memfd_create};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
 use std::ffi::CStr;
 use std::mem::{align_of, size_of};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -130,12 +130,27 @@ impl Shared {
     /// # Errors
     /// ENOMEM, EMFILE, ENFILE; EINVAL for a size of 0.
     pub fn create(name: &CStr, bytes: usize) -> Result<Shared, Errno> {
+        Shared::map(memory_file(name, bytes).ok(), bytes)
+    }
+
+    /// Maps the memory that [`Shared::create`] has made for an earlier life, by its memfd. Carved in the same order, the
+    /// regions are the same, with what was written there.
+    ///
+    /// # Errors
+    /// EINVAL when it is smaller; ENOMEM.
+    pub fn adopt(fd: OwnedFd, bytes: usize) -> Result<Shared, Errno> {
+        match usize::try_from(fstat(&fd)?.st_size) {
+            Ok(size) if size >= bytes => Shared::map(Some(fd), bytes),
+            _ => Err(Errno::INVAL),
+        }
+    }
+
+    fn map(fd: Option<OwnedFd>, bytes: usize) -> Result<Shared, Errno> {
         let access = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::SHARED | MapFlags::NORESERVE;
-        let fd = memory_file(name, bytes).ok();
         let start = match &fd {
             // SAFETY: a new mapping at an address that the kernel chooses aliases nothing of ours, and the memfd
-            // behind it, which is new too, is mapped nowhere else in this process.
+            // behind it is mapped nowhere else in this process: it is new, or came with the exec that made us.
             Some(fd) => unsafe { mmap(std::ptr::null_mut(), bytes, access, flags, fd, 0) },
             // SAFETY: the same, with nothing behind it.
             None => unsafe { mmap_anonymous(std::ptr::null_mut(), bytes, access, flags) },
@@ -144,7 +159,7 @@ impl Shared {
         Ok(Shared { free, left_bytes: bytes, fd })
     }
 
-    /// Cuts off the next region, `count` zeroed records; `None` when it is not there any more. It is the only
+    /// Cuts off the next region, `count` records (zeroed, in memory that was created); `None` when it is not there any more. It is the only
     /// reference to these bytes that will ever be given.
     pub fn carve<T: Plain>(&mut self, count: usize) -> Option<&'static mut [T]> {
         const { assert!(align_of::<T>() <= ALIGNMENT_BYTES) };
@@ -162,7 +177,12 @@ impl Shared {
         Some(unsafe { std::slice::from_raw_parts_mut(region.as_ptr(), count) })
     }
 
-    /// The memfd, to be handed over an exec; `None` for an anonymous mapping.
+    /// The memfd, to be handed over an exec when all is carved; `None` for an anonymous mapping. The regions stay.
+    pub fn into_fd(self) -> Option<OwnedFd> {
+        self.fd
+    }
+
+    /// The memfd; `None` for an anonymous mapping.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.fd.as_ref().map(|fd| fd.as_fd())
     }
@@ -172,6 +192,74 @@ fn memory_file(name: &CStr, bytes: usize) -> Result<OwnedFd, Errno> {
     let fd = memfd_create(name, MemfdFlags::CLOEXEC)?;
     ftruncate(&fd, u64::try_from(bytes).map_err(|_| Errno::FBIG)?)?;
     Ok(fd)
+}
+
+/// Writes records into a file, at an offset in bytes, as they lie in memory (pwrite(2)).
+///
+/// # Errors
+/// ENOSPC, EIO, EFBIG.
+pub fn write_records<T: Plain>(file: impl AsFd, at: u64, records: &[T]) -> Result<(), Errno> {
+    let (mut at, mut done, bytes) = (at, 0_usize, size_of_val(records));
+    while done < bytes {
+        // A child may write into a record at this moment: so it is the kernel that reads them, and no code of ours.
+        // SAFETY: `done` is less than the size of the records, which stay where they are.
+        let rest = unsafe { records.as_ptr().cast::<u8>().add(done) };
+        let left = bytes.saturating_sub(done);
+        // SAFETY: as many bytes are there, and the kernel reads them only.
+        let count = unsafe {
+            libc::pwrite(file.as_fd().as_raw_fd(), rest.cast(), left, i64::try_from(at).unwrap_or(i64::MAX))
+        };
+        match usize::try_from(count) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(count) => (done, at) = (done.saturating_add(count), at.saturating_add(count as u64)),
+            Err(_) if super::raw::last_errno() == Errno::INTR => {}
+            Err(_) => return Err(super::raw::last_errno()),
+        }
+    }
+    Ok(())
+}
+
+/// Reads records out of a file into which [`write_records`] has written them (pread(2)).
+///
+/// # Errors
+/// EIO, also when the file ends before.
+pub fn read_records<T: Plain>(file: impl AsFd, at: u64, records: &mut [T]) -> Result<(), Errno> {
+    let bytes = size_of_val(records);
+    // SAFETY: records of integers, without padding, for which all bytes are values; and they are ours alone.
+    let mut rest = unsafe { std::slice::from_raw_parts_mut(records.as_mut_ptr().cast::<u8>(), bytes) };
+    let mut at = at;
+    while !rest.is_empty() {
+        match rustix::io::pread(&file, &mut *rest, at) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(count) => {
+                rest = rest.get_mut(count..).unwrap_or_default();
+                at = at.saturating_add(count as u64);
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Replaces what stands in a file from an offset on: bytes that are read again in another life, and mapped in none.
+///
+/// # Errors
+/// ENOSPC, and what else ftruncate(2) and write(2) say.
+pub fn keep_bytes(file: impl AsFd, at: u64, bytes: &[u8]) -> Result<(), Errno> {
+    ftruncate(&file, at)?;
+    write_records(file, at, bytes)
+}
+
+/// Those bytes.
+///
+/// # Errors
+/// What read(2) says.
+pub fn kept_bytes(file: impl AsFd, at: u64) -> Result<Vec<u8>, Errno> {
+    let length = u64::try_from(fstat(&file)?.st_size).unwrap_or(0).saturating_sub(at);
+    let mut bytes = vec![0_u8; usize::try_from(length).map_err(|_| Errno::FBIG)?];
+    read_records(file, at, &mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -205,7 +293,7 @@ mod tests {
         let mut shared = Shared::create(c"test", 1 << 30).unwrap();
         let records = shared.carve::<Record>(131_072).unwrap();
         records[70_000].tag[0] = 1;
-        let blocks = rustix::fs::fstat(shared.fd().unwrap()).unwrap().st_blocks;
+        let blocks = fstat(shared.fd().unwrap()).unwrap().st_blocks;
         assert!(blocks * 512 <= 2 << 20, "{blocks} blocks for one record");
         assert_eq!(Record::zeroed().tag, [0; 100]);
     }
@@ -222,6 +310,43 @@ mod tests {
         assert_eq!(status, 0);
         assert_eq!(records[1].word.load(Ordering::Acquire), 1 << 40);
         assert_eq!(records[1].pid.load(Ordering::Acquire), 7);
+    }
+
+    #[test]
+    fn what_was_written_is_found_again_by_the_memfd() {
+        let mut shared = Shared::create(c"test", 4096).unwrap();
+        shared.carve::<u8>(3).unwrap()[2] = 9;
+        shared.carve::<Record>(2).unwrap()[1].tag[99] = 7;
+        let again = |bytes| Shared::adopt(shared.fd().unwrap().try_clone_to_owned().unwrap(), bytes);
+        let mut adopted = again(4096).unwrap();
+        assert_eq!(adopted.carve::<u8>(3).unwrap(), [0, 0, 9]);
+        assert_eq!(adopted.carve::<Record>(2).unwrap()[1].tag[99], 7);
+        assert_eq!(again(4097).unwrap_err(), Errno::INVAL);
+    }
+
+    #[test]
+    fn records_are_written_and_read_again() {
+        let file = memory_file(c"test", 0).unwrap();
+        let mut records = [Record::zeroed(), Record::zeroed()];
+        records[1].tag[99] = 7;
+        write_records(&file, 4_096, &records).unwrap();
+        records[1].tag[99] = 0;
+        read_records(&file, 4_096, &mut records).unwrap();
+        assert_eq!(records[1].tag[99], 7);
+        assert_eq!(read_records(&file, 4_097, &mut records), Err(Errno::IO), "it ends before");
+        assert_eq!(write_records(&file, 0, &[] as &[Record]), Ok(()));
+    }
+
+    #[test]
+    fn bytes_are_kept_behind_what_is_mapped() {
+        let mut shared = Shared::create(c"test", 4_096).unwrap();
+        shared.carve::<u8>(1).unwrap()[0] = 9;
+        let file = shared.into_fd().unwrap();
+        for bytes in [&b""[..], b"g:a:1:respawn:x\n", b"g"] {
+            keep_bytes(&file, 4_096, bytes).unwrap();
+            assert_eq!(kept_bytes(&file, 4_096), Ok(bytes.to_vec()));
+        }
+        assert_eq!(Shared::adopt(file, 4_096).unwrap().carve::<u8>(1).unwrap(), [9]);
     }
 
     #[test]

@@ -60,6 +60,20 @@ impl Notify {
         Err(Errno::ADDRINUSE)
     }
 
+    /// The socket that an earlier life has opened, under the name that its processes know.
+    ///
+    /// # Errors
+    /// ENOTSOCK; EINVAL when it has no such name.
+    pub fn adopt(fd: OwnedFd) -> Result<Notify, Errno> {
+        let address = SocketAddrUnix::try_from(rustix::net::getsockname(&fd)?)?;
+        let unprefixed = address
+            .abstract_name()
+            .filter(|name| !name.is_empty())
+            .and_then(|name| std::str::from_utf8(name).ok());
+        let name = format!("@{}", unprefixed.ok_or(Errno::INVAL)?);
+        Ok(Notify { fd, name })
+    }
+
     /// The value for `$NOTIFY_SOCKET`: `@` stands for the NUL byte of an abstract name.
     pub fn name(&self) -> &[u8] {
         self.name.as_bytes()
@@ -124,6 +138,15 @@ mod tests {
 
     fn address(notify: &Notify) -> SocketAddrUnix {
         SocketAddrUnix::new_abstract_name(&notify.name()[1..]).unwrap()
+    }
+
+    #[test]
+    fn the_next_life_has_the_same_name() {
+        let notify = Notify::open().unwrap();
+        let again = Notify::adopt(notify.fd().try_clone_to_owned().unwrap()).unwrap();
+        assert_eq!(again.name(), notify.name());
+        assert!(Notify::adopt(client()).is_err(), "it was never bound");
+        assert!(Notify::adopt(crate::sys::pipe::pair().unwrap().0).is_err());
     }
 
     fn client() -> OwnedFd {

@@ -59,6 +59,11 @@ pub fn starts_container() -> bool {
     }
 }
 
+/// Our PID namespace, by the inode that is its name (pid_namespaces(7)); 0 without /proc.
+pub fn namespace() -> u64 {
+    rustix::fs::stat(c"/proc/self/ns/pid").map_or(0, |stat| stat.st_ino)
+}
+
 /// The user that we act as (geteuid(2)): who of the socket's clients may command us besides root.
 pub fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
@@ -67,6 +72,25 @@ pub fn own_uid() -> u32 {
 /// The group that we act as (getegid(2)).
 pub fn own_gid() -> u32 {
     rustix::process::getegid().as_raw()
+}
+
+/// Bytes of a process's name, a NUL among them (TASK_COMM_LEN).
+pub const NAME_BYTES: usize = 16;
+
+/// The name of our process as ps(1) shows it (PR_GET_NAME(2const)): that of the file that was executed.
+pub fn own_name() -> [u8; NAME_BYTES] {
+    let mut name = [0; NAME_BYTES];
+    let option = Word::from(libc::PR_GET_NAME);
+    // SAFETY: the kernel writes at most so many bytes, a NUL among them.
+    let _ = unsafe { syscall(libc::SYS_prctl, [option, name.as_mut_ptr() as Word, 0, 0, 0, 0]) };
+    name
+}
+
+/// Sets it (PR_SET_NAME(2const)).
+pub fn set_name(name: &[u8; NAME_BYTES]) {
+    let option = Word::from(libc::PR_SET_NAME);
+    // SAFETY: the kernel reads so many bytes at most, up to a NUL.
+    let _ = unsafe { syscall(libc::SYS_prctl, [option, name.as_ptr() as Word, 0, 0, 0, 0]) };
 }
 
 /// Makes orphans among our descendants our children (PR_SET_CHILD_SUBREAPER(2const), Linux 3.4), so that a
@@ -183,6 +207,15 @@ mod tests {
     use super::*;
     use crate::sys::testing::{fork, in_child};
     use std::os::unix::process::parent_id;
+
+    #[test]
+    fn a_name_is_set_and_read() {
+        let status = in_child(|| {
+            set_name(b"a name of fiftee");
+            i32::from(own_name() != *b"a name of fifte\0")
+        });
+        assert_eq!(status, 0);
+    }
 
     #[test]
     fn the_parent_is_the_one_that_the_standard_library_sees() {

@@ -100,6 +100,15 @@ pub fn has_children() -> bool {
     waitid(libc::P_ALL, 0, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) != Err(Errno::CHILD)
 }
 
+/// Whether this process is a child of ours, a zombie included.
+///
+/// ```
+/// assert!(!isinit::sys::reap::is_child(1) && !isinit::sys::reap::is_child(0));
+/// ```
+pub fn is_child(pid: u32) -> bool {
+    pid > 1 && waitid(libc::P_PID, pid, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT).is_ok()
+}
+
 fn waitid(which: libc::idtype_t, id: u32, options: i32) -> Result<Option<Ended>, Errno> {
     let info = wait_for(which, id, options)?;
     Ok(info.map(|info| Ended { pid: info.pid, how: info.exit() }))

@@ -87,6 +87,19 @@ impl Signals {
         Ok(Signals { fd: signalfd(mask)? })
     }
 
+    /// Takes them over again after an exec of ourselves, which has kept what is blocked, what is pending, and all
+    /// dispositions but those of handlers. Setting a disposition anew would lose a pending signal whose default is to
+    /// do nothing, SIGCHLD among them; only that of SIGPIPE, which [`super::entry`] has changed, is set.
+    ///
+    /// # Errors
+    /// As [`Signals::take`].
+    pub fn retake() -> Result<Signals, Errno> {
+        set_default(libc::SIGPIPE)?;
+        let mask = SYNCHRONOUS.iter().fold(!0, |mask, &signal| mask & !bit(signal));
+        set_mask(Mask(mask))?;
+        Ok(Signals { fd: signalfd(mask)? })
+    }
+
     /// Holds all signals back, those of faults too, and leaves what the caller's caller has ignored as it is: for who
     /// hands every one of them on to a command that is to find all as if nobody stood in between. Returns what was blocked
     /// before, which is the command's. Of SIGCHLD the disposition is the default, as children have to be seen; that of

@@ -69,7 +69,7 @@ pub struct Listener {
     fd: OwnedFd,
     path: PathBuf,
     /// Device and inode of the file that is ours.
-    file: (u64, u64),
+    file: [u64; 2],
 }
 
 /// Makes a socket at `path`, mode 0600, and listens. Missing directories above it are made with mode 0755; the
@@ -146,6 +146,16 @@ pub fn write(fd: impl AsFd, bytes: &[u8]) -> Result<Option<usize>, Errno> {
 }
 
 impl Listener {
+    /// The socket that an earlier life has made at this path, with the device and inode that [`Listener::file`] told it.
+    pub fn adopt(fd: OwnedFd, path: &Path, file: [u64; 2]) -> Listener {
+        Listener { fd, path: path.to_owned(), file }
+    }
+
+    /// Device and inode of its file.
+    pub fn file(&self) -> [u64; 2] {
+        self.file
+    }
+
     /// What to wait for: readable when somebody has connected.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -202,8 +212,8 @@ fn stream() -> Result<OwnedFd, Errno> {
 
 /// The types of these fields differ between architectures.
 #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
-fn file_of(stat: &Stat) -> (u64, u64) {
-    (stat.st_dev as u64, stat.st_ino as u64)
+fn file_of(stat: &Stat) -> [u64; 2] {
+    [stat.st_dev as u64, stat.st_ino as u64]
 }
 
 /// mkdir -p with mode 0755 for what is missing. The depth is bounded by the length of a path.

@@ -6,7 +6,7 @@ use super::raw::{Word, syscall};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// `_IOWR('W', 6, int)`, of which the directions' bits are the same on all architectures but MIPS, PowerPC, SPARC
 /// and Alpha. There the ioctls fail, and the watchdog has the timeout that its driver has.
@@ -32,6 +32,16 @@ impl Device {
         // A path that is a FIFO by mistake is refused (ENXIO), not waited for.
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         openat(CWD, path, flags, Mode::empty()).map(Device)
+    }
+
+    /// The device that an earlier life has opened, and that runs.
+    pub fn adopt(fd: OwnedFd) -> Device {
+        Device(fd)
+    }
+
+    /// What an exec of ourselves has to keep: a device that is closed may go on, but nobody tells it anything.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 
     /// Asks for a timeout in seconds, and returns the one that was granted.

@@ -83,6 +83,8 @@ pub enum Request<'a> {
         /// One character.
         level: &'a [u8],
     },
+    /// `:upgrade`: the program that is now where ours was takes our place, with every process.
+    Upgrade,
     /// `:runlevel`: the level of the main group, and the one before.
     Runlevel,
 }
@@ -118,7 +120,7 @@ impl Malformed {
             Malformed::Empty => "an empty request; write GROUP LEVEL, or :status",
             Malformed::Unknown => {
                 "no such request; there are :ping :tell :status :plan :reread :watch :start :stop :restart :signal \
-                 :stopall :poweroff :reboot :halt :kexec :switch-root :telinit :runlevel"
+                 :stopall :poweroff :reboot :halt :kexec :switch-root :telinit :runlevel :upgrade"
             }
             Malformed::Words => "too few words, too many, or an unknown one; see isinit-protocol(7)",
         }
@@ -168,6 +170,7 @@ pub fn parse(line: &[u8]) -> Result<Request<'_>, Malformed> {
         (b":switch-root", [root]) => Ok(Request::SwitchRoot { root, init: b"" }),
         (b":switch-root", [root, init]) => Ok(Request::SwitchRoot { root, init }),
         (b":telinit", [level]) => Ok(Request::Telinit { level }),
+        (b":upgrade", []) => Ok(Request::Upgrade),
         (b":runlevel", []) => Ok(Request::Runlevel),
         (name, _) if KNOWN.contains(&name) => Err(Malformed::Words),
         ([b':', ..], _) => Err(Malformed::Unknown),

@@ -1,0 +1,70 @@
+//! Taking over what a killed daemon has left (`state.rs`): processes that run, and that are not our children.
+//!
+//! Each is watched by a descriptor. Their end is an end like any other to the engine, but nobody knows how they ended:
+//! a respawn entry is started again, and one that is waited for has failed.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::Supervisor;
+use super::messages::{say, say_errno};
+use super::state::Left;
+use crate::engine::child::{ChildState, Ending};
+use crate::engine::rows::{Last, Row};
+use crate::engine::{Event, Ms};
+use crate::sys;
+use crate::sys::signals::KILL;
+use crate::sys::survivor::{SLACK_MS, Survivor, find_marked};
+
+/// Finds the processes of these rows that still run.
+pub(super) fn find(left: &Left, rows: &mut [Row], socket: &Path) -> Vec<Survivor> {
+    add_unwritten(rows, socket);
+    let mut found = Vec::new();
+    for row in rows.iter().filter(|row| !row.is_vacant()) {
+        let (pid, at_ms) = match row.state() {
+            ChildState::Spawning => (row.pid(), u64::MAX),
+            state => (state.pid().unwrap_or(0), row.since_ms),
+        };
+        match Survivor::find(pid, at_ms) {
+            Ok(survivor) => found.extend(survivor),
+            Err(errno) => {
+                // There may never be two of one service: the one that cannot be watched goes.
+                say_errno("cannot watch, and kills, a process of", row.tag(), errno);
+                let _ = sys::signals::send_group(pid as i32, KILL);
+            }
+        }
+    }
+    let (pid, count) =
+        (itoa::Buffer::new().format(left.pid).to_owned(), itoa::Buffer::new().format(found.len()).to_owned());
+    say(&[
+        b"the daemon before, process ",
+        pid.as_bytes(),
+        b", was killed; it has left processes: ",
+        count.as_bytes(),
+    ]);
+    found
+}
+
+/// A process that was started in the very turn in which the daemon was killed is in no row. It has our socket and its
+/// tag in its environment, leads a session, and has started after its row was written.
+fn add_unwritten(rows: &mut [Row], socket: &Path) {
+    let marker = [b"ISINIT_SOCKET=", socket.as_os_str().as_bytes()].concat();
+    for (pid, started_ms, tag) in find_marked(&marker, b"ISINIT_TAG=") {
+        let is_new = |row: &&mut Row| {
+            row.tag() == tag
+                && row.state().pid().is_none()
+                && started_ms.saturating_add(SLACK_MS) >= row.since_ms
+        };
+        if let Some(row) = rows.iter_mut().filter(|row| !row.is_vacant()).find(is_new) {
+            row.was_started(pid);
+        }
+    }
+}
+
+impl Supervisor {
+    /// One of them has ended.
+    pub(super) fn hear_survivor(&mut self, pid: u32, now: Ms) {
+        self.survivors.retain(|survivor| survivor.pid() != pid);
+        self.engine.handle(Event::Ended { pid, last: Last::Nothing, ending: Ending::Badly }, now);
+    }
+}
