@@ -111,8 +111,8 @@ impl Cgroups {
         let own_cgroup = std::fs::read("/proc/self/cgroup").ok()?;
         let parent = directory_of(&mounts, &own_cgroup)?;
         let parent = openat(rustix::fs::CWD, &parent, directory(), Mode::empty()).ok()?;
-        remove_stale(&parent);
         let name = CString::new(format!("{PREFIX}{daemon}")).ok()?;
+        remove_stale(&parent, &name);
         Cgroups::under(parent, name)
     }
 
@@ -307,9 +307,11 @@ fn each_directory(dir: &OwnedFd, mut act: impl FnMut(&CStr)) {
 }
 
 /// Removes what daemons have left that were killed: directories of ours on which nobody has the lock.
-fn remove_stale(parent: &OwnedFd) {
+///
+/// That of `wanted` stays, with a thousand groups in it perhaps: it is about to be ours.
+fn remove_stale(parent: &OwnedFd, wanted: &CStr) {
     each_directory(parent, |name| {
-        if !name.to_bytes().starts_with(PREFIX.as_bytes()) {
+        if name == wanted || !name.to_bytes().starts_with(PREFIX.as_bytes()) {
             return;
         }
         let Ok(dir) = openat(parent, name, directory(), Mode::empty()) else { return };
@@ -434,7 +436,7 @@ mod tests {
             let stale = c"isinit-4194305";
             mkdirat(&cgroups.parent, stale, Mode::from_raw_mode(0o755)).unwrap();
             let name = cgroups.name.clone();
-            remove_stale(&cgroups.parent);
+            remove_stale(&cgroups.parent, c"");
             assert!(openat(&cgroups.parent, stale, directory(), Mode::empty()).is_err());
             assert!(openat(&cgroups.parent, &*name, directory(), Mode::empty()).is_ok(), "locked");
             assert!(Cgroups::find().is_none(), "the name is taken");
