@@ -81,6 +81,7 @@ impl Engine<'_> {
         record.switch = record.switch.wrapping_add(1);
         record.put(GroupFlags::REVERT, how.revert);
         record.put(GroupFlags::REVERTED, false);
+        self.call_back_members(slot);
         self.switch(slot, level, now);
         Ok(Ticket { slot, switch: self.groups[slot as usize].switch })
     }
@@ -104,7 +105,8 @@ impl Engine<'_> {
         Ok(Ticket { slot, switch: self.groups[slot as usize].switch })
     }
 
-    /// Starts in every group what is missing at the level that it is at: after a re-read that was asked for.
+    /// Starts in every group what is missing at the level that it is at: after a re-read that was asked for. It is no
+    /// tell: what was stopped by name stays down.
     pub fn refresh(&mut self, now: Ms) {
         for slot in 0..self.head.groups_used {
             let record = &self.groups[slot as usize];
@@ -274,17 +276,26 @@ impl Engine<'_> {
         }
     }
 
-    /// What is held, or was stopped by name, or could not be started, gets another chance.
-    fn retry_members(&mut self, slot: u32, now: Ms) {
+    /// A tell is for the whole group: also for what was stopped by name.
+    fn call_back_members(&mut self, slot: u32) {
         for n in 0..self.members(slot).len() {
             let row = self.members(slot)[n];
             // What an occasion of the whole has called is none of a level's business.
-            if self.occasion(row).is_of_the_whole() {
+            if !self.occasion(row).is_of_the_whole() {
+                self.rows[row as usize].put(Flags::MANUAL, false);
+            }
+        }
+    }
+
+    /// What is held, or could not be started, gets another chance; what was stopped by name stays down.
+    fn retry_members(&mut self, slot: u32, now: Ms) {
+        for n in 0..self.members(slot).len() {
+            let row = self.members(slot)[n];
+            let record = &self.rows[row as usize];
+            if self.occasion(row).is_of_the_whole() || record.is(Flags::MANUAL) {
                 continue;
             }
             let repeats = self.entry(row).is_some_and(|entry| entry.action().repeats());
-            let record = &mut self.rows[row as usize];
-            record.put(Flags::MANUAL, false);
             // Done: it ran once under an earlier table, and is a service now.
             let rests =
                 matches!(record.state(), ChildState::Held { .. } | ChildState::Failed | ChildState::Done);

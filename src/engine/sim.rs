@@ -82,6 +82,8 @@ struct World<'m> {
     exited: Option<u8>,
     /// Rows that were started by name since their group was told: a `wait` among them had its turn before.
     by_name: BTreeSet<u32>,
+    /// Rows that were stopped by name, and neither started since nor their group told.
+    stopped: BTreeSet<u32>,
     /// Entries of the whole that could not be started when their turn came, or are started by name.
     again: BTreeSet<u32>,
     /// The row that may have effects now, if only one group may.
@@ -198,6 +200,12 @@ impl World<'_> {
             _ => self.pass(),
         }
         self.check();
+        // What is gone, or is no service of a level any more, is another one when it comes back.
+        let stays = |row: &u32| {
+            let is_vacant = self.engine.row(*row).is_none_or(Row::is_vacant);
+            !is_vacant && self.engine.occasion(*row) == Occasion::Level
+        };
+        self.stopped.retain(stays);
     }
 
     fn tell(&mut self) {
@@ -213,6 +221,7 @@ impl World<'_> {
                 self.reread.remove(&ticket.slot);
                 let others = |row: &u32| self.engine.row(*row).is_some_and(|row| row.group != ticket.slot);
                 self.by_name.retain(|row| others(row) || self.engine.occasion(*row).is_of_the_whole());
+                self.stopped.retain(others);
             }
             self.only = Some(ticket.slot);
         }
@@ -246,6 +255,11 @@ impl World<'_> {
         if let Ok(row) = ordered {
             self.by_name.insert(row);
             self.comes_back(row);
+            if which == 0 {
+                self.stopped.insert(row);
+            } else {
+                self.stopped.remove(&row);
+            }
         }
         self.drain();
     }
@@ -504,6 +518,7 @@ impl World<'_> {
         match occasion {
             Occasion::Level => {
                 assert!(entry.levels().has(group.level()), "started outside its level");
+                assert!(!self.stopped.contains(&row), "it was stopped by name");
                 self.check_booted(&entry);
             }
             Occasion::Demand => assert!(group.level() != b"0", "a group that is stopped serves a demand"),
@@ -733,6 +748,7 @@ fn play(seed: u64, steps: u64, crashes: Crashes, told: bool) -> u64 {
         lines,
         reread: BTreeSet::new(),
         by_name: BTreeSet::new(),
+        stopped: BTreeSet::new(),
         again: BTreeSet::new(),
         exited: None,
         only: None,
