@@ -10,6 +10,8 @@
 
 #![allow(unsafe_code)]
 
+use super::clock::now_ms;
+use super::poll::PollSet;
 use super::raw::last_errno;
 use rustix::fs::{
     CWD, FileType, FlockOperation, Mode, OFlags, Stat, chmod, fchmod, flock, lstat, mkdir, openat, unlink,
@@ -28,10 +30,13 @@ pub const PATH_MAX_BYTES: usize = 107;
 /// its connect.
 const BACKLOG: i32 = 128;
 
+/// Milliseconds that another daemon's lock on the directory is waited for: it holds it for a few system calls.
+const LOCK_MS: u64 = 1_000;
+
 /// Why there is no socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// A daemon answers at this path, or is about to.
+    /// A daemon answers at this path.
     InUse,
     /// There is something else at this path.
     NotASocket,
@@ -93,7 +98,7 @@ pub fn listen(path: &Path) -> Result<Listener, Error> {
     let address = address(path)?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     make_directory(directory).map_err(Error::Directory)?;
-    let _lock = lock(directory)?;
+    let _lock = lock(directory);
     let fd = stream()?;
     let mode = Mode::RUSR | Mode::WUSR;
     fchmod(&fd, mode)?;
@@ -235,14 +240,17 @@ fn make_directory(path: &Path) -> Result<(), Errno> {
 }
 
 /// The lock on a directory, as long as what is returned lives. Where there cannot be one (no permission to read
-/// it, a file system without locks), it is done without.
-fn lock(directory: &Path) -> Result<Option<OwnedFd>, Error> {
+/// it, a file system without locks), or where somebody keeps it, it is done without: whoever may read a directory can
+/// lock it.
+fn lock(directory: &Path) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(fd) = openat(CWD, directory, flags, Mode::empty()) else { return Ok(None) };
-    match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => Err(Error::InUse),
-        _ => Ok(Some(fd)),
+    let fd = openat(CWD, directory, flags, Mode::empty()).ok()?;
+    let until = now_ms().saturating_add(LOCK_MS);
+    while flock(&fd, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) && now_ms() < until {
+        // No event tells that a lock is free.
+        let _ = PollSet::new(0).wait(Some(now_ms().saturating_add(1)));
     }
+    Some(fd)
 }
 
 /// Removes a dead socket at `path`, where a bind has failed with `errno`.
@@ -325,11 +333,27 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_that_is_about_to_listen_counts_as_one() {
+    fn a_daemon_that_is_about_to_listen_is_waited_for() {
         let scratch = Scratch::new("socket");
-        let held = lock(&scratch.0).unwrap();
+        let path = scratch.0.join("init.s");
+        let held = lock(&scratch.0);
         assert!(held.is_some());
-        assert_eq!(listen(&scratch.0.join("init.s")).unwrap_err(), Error::InUse);
+        let second = std::thread::spawn({
+            let path = path.clone();
+            move || listen(&path).unwrap_err()
+        });
+        let fd = stream().unwrap();
+        bind(&fd, &address(&path).unwrap()).unwrap();
+        rustix::net::listen(&fd, 1).unwrap();
+        drop(held);
+        assert_eq!(second.join().unwrap(), Error::InUse);
+    }
+
+    #[test]
+    fn who_keeps_the_directory_locked_keeps_nobody_out() {
+        let scratch = Scratch::new("socket");
+        let _held = lock(&scratch.0);
+        assert!(listen(&scratch.0.join("init.s")).is_ok());
     }
 
     #[test]
