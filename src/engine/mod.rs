@@ -229,6 +229,16 @@ impl<'m> Engine<'m> {
         }
     }
 
+    /// Does it wait for something to go that a main process has left behind?
+    pub fn is_sweeping(&self) -> bool {
+        self.sweeping.get(0).is_some()
+    }
+
+    /// What is left behind may have gone meanwhile, without an event.
+    pub fn look_again(&mut self) {
+        self.orphan = true;
+    }
+
     /// What is to be done now; ask until it is nothing.
     pub fn next_effect(&mut self, now: Ms) -> Option<Effect> {
         self.mark_due(now);

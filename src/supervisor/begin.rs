@@ -191,6 +191,7 @@ impl Supervisor {
         let Estate { mut memory, life, store, reexec, .. } = estate;
         let rows = memory.rows.get_mut(..memory.head.rows_used as usize).unwrap_or_default();
         let survivors = survivors::find(left, rows, life.socket.get());
+        life.took_over = 1;
         let goes_on = table.settings().survivors == Survivors::Take;
         if goes_on {
             life.has_begun = 1;
@@ -226,10 +227,15 @@ impl Supervisor {
             Ok(loaded) => (loaded.table, None),
             Err(report) => (kept_table(kept), Some(report)),
         };
+        let rows = memory.rows.get(..memory.head.rows_used as usize).unwrap_or_default();
+        let is_child = sys::reap::is_child;
+        let survivors = if life.took_over == 0 { Vec::new() } else { survivors::watch(rows, is_child) };
+        let is_ours = |pid| is_child(pid) || survivors.iter().any(|survivor| survivor.pid() == pid);
         let now = sys::clock::now_ms();
-        let engine = Engine::adopt(memory, table, sys::reap::is_child, now);
+        let engine = Engine::adopt(memory, table, is_ours, now);
         let engine = engine.map_err(|error| load_words(error).to_string())?;
         let mut supervisor = Supervisor::new(engine, found, (life, store, reexec));
+        supervisor.survivors = survivors;
         if let Some(report) = report {
             super::messages::say_bad_table(report.to_string().as_bytes());
             supervisor.table_bad = true;

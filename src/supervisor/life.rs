@@ -143,7 +143,9 @@ plain! {
         pub at_zero: u8,
         /// What comes when everything is down.
         pub after: u8,
-        unused: [u8; 6],
+        /// What a killed daemon has left was taken over: processes that are not our children.
+        pub took_over: u8,
+        unused: [u8; 5],
         /// The table.
         pub table: Place,
         /// The socket.

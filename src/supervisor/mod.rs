@@ -143,6 +143,9 @@ impl Supervisor {
                 say_errno("cannot wait", b"in poll", errno);
             }
             self.hear_all();
+            if self.life.took_over != 0 {
+                self.engine.look_again();
+            }
             self.settle();
             self.go_on_with_upgrade(sys::clock::now_ms());
         }
@@ -270,8 +273,8 @@ impl Supervisor {
         let engine = self.engine.deadline().unwrap_or(NEVER);
         let accept = if self.accept_after_ms > 0 { self.accept_after_ms } else { NEVER };
         let due = if self.clients.any_due() { 0 } else { NEVER };
-        let first = [self.clients.deadline(), accept, due, self.watchdog_deadline(), self.upgrade_deadline()];
-        let first = first.into_iter().fold(engine, Ms::min);
+        let rare = [self.watchdog_deadline(), self.upgrade_deadline(), self.look_again_at()];
+        let first = rare.into_iter().chain([self.clients.deadline(), accept, due]).fold(engine, Ms::min);
         (first != NEVER).then_some(first)
     }
 

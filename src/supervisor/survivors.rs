@@ -11,20 +11,40 @@ use super::messages::{say, say_errno};
 use super::state::Left;
 use crate::engine::child::{ChildState, Ending};
 use crate::engine::rows::{Last, Row};
-use crate::engine::{Event, Ms};
+use crate::engine::{Event, Ms, NEVER};
 use crate::sys;
 use crate::sys::signals::KILL;
 use crate::sys::survivor::{SLACK_MS, Survivor, find_marked};
 
+/// Milliseconds between two looks at what is left of an entry: the end of what is not our child is told to its parent.
+const LOOK_AGAIN_MS: Ms = 50;
+
 /// Finds the processes of these rows that still run.
 pub(super) fn find(left: &Left, rows: &mut [Row], socket: &Path) -> Vec<Survivor> {
     add_unwritten(rows, socket);
+    let found = watch(rows, |_| false);
+    let (pid, count) =
+        (itoa::Buffer::new().format(left.pid).to_owned(), itoa::Buffer::new().format(found.len()).to_owned());
+    say(&[
+        b"the daemon before, process ",
+        pid.as_bytes(),
+        b", was killed; it has left processes: ",
+        count.as_bytes(),
+    ]);
+    found
+}
+
+/// Watches the processes of these rows that are not our children.
+pub(super) fn watch(rows: &[Row], is_child: impl Fn(u32) -> bool) -> Vec<Survivor> {
     let mut found = Vec::new();
     for row in rows.iter().filter(|row| !row.is_vacant()) {
         let (pid, at_ms) = match row.state() {
             ChildState::Spawning => (row.pid(), u64::MAX),
             state => (state.pid().unwrap_or(0), row.since_ms),
         };
+        if is_child(pid) {
+            continue;
+        }
         match Survivor::find(pid, at_ms) {
             Ok(survivor) => found.extend(survivor),
             Err(errno) => {
@@ -34,14 +54,6 @@ pub(super) fn find(left: &Left, rows: &mut [Row], socket: &Path) -> Vec<Survivor
             }
         }
     }
-    let (pid, count) =
-        (itoa::Buffer::new().format(left.pid).to_owned(), itoa::Buffer::new().format(found.len()).to_owned());
-    say(&[
-        b"the daemon before, process ",
-        pid.as_bytes(),
-        b", was killed; it has left processes: ",
-        count.as_bytes(),
-    ]);
     found
 }
 
@@ -62,6 +74,12 @@ fn add_unwritten(rows: &mut [Row], socket: &Path) {
 }
 
 impl Supervisor {
+    /// When it is to be looked whether something has gone whose end nobody tells us.
+    pub(super) fn look_again_at(&self) -> Ms {
+        let looks = self.life.took_over != 0 && self.engine.is_sweeping();
+        if looks { sys::clock::now_ms().saturating_add(LOOK_AGAIN_MS) } else { NEVER }
+    }
+
     /// One of them has ended.
     pub(super) fn hear_survivor(&mut self, pid: u32, now: Ms) {
         self.survivors.retain(|survivor| survivor.pid() != pid);
