@@ -73,8 +73,7 @@ fn the_next_one_goes_on_with_every_process() {
 #[test]
 fn what_has_ended_meanwhile_is_started_once() {
     // Longer than a test may take: what `a` has left behind when it was killed is missed when it has gone.
-    let d =
-        Daemon::start("g:a:1:respawn,delay=0,stop-timeout=1000:sh svc a\ng:b:1:respawn:sh svc b\n");
+    let d = Daemon::start("g:a:1:respawn,delay=0,stop-timeout=1000:sh svc a\ng:b:1:respawn:sh svc b\n");
     d.tell("g", "1");
     ["a", "b"].iter().for_each(|tag| d.until_event(&format!("start {tag}")));
     let (a, b) = (d.pid_of("a"), d.pid_of("b"));

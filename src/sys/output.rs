@@ -52,6 +52,11 @@ pub fn say(message: &[u8]) {
     queue.say_to(rustix::stdio::stderr(), message);
 }
 
+/// From now on a panic tells by [`say`] what it was and where: std's way waits for whoever reads descriptor 2.
+pub fn say_panics() {
+    std::panic::set_hook(Box::new(|panic| say(format!("isinit: {panic}\n").as_bytes())));
+}
+
 /// The descriptor of the messages, to be waited for while something is [`pending`].
 pub fn fd() -> BorrowedFd<'static> {
     rustix::stdio::stderr()
@@ -218,7 +223,7 @@ fn write_without_waiting(fd: BorrowedFd<'_>, piece: &[u8]) -> Result<usize, Errn
 mod tests {
     use super::*;
     use crate::sys::pipe;
-    use crate::sys::testing::{Scratch, read_all};
+    use crate::sys::testing::{Scratch, in_child, read_all};
 
     #[test]
     fn a_pipe_that_nobody_reads_drops_and_does_not_block() {
@@ -259,6 +264,28 @@ mod tests {
         Queue::new().say_to(file.as_fd(), b"hello\n");
         Queue::new().say_to(file.as_fd(), &[b'x'; 5_000]);
         assert_eq!(std::fs::read(path).unwrap().len(), 6 + 5_000);
+    }
+
+    #[test]
+    fn a_panic_says_where_and_waits_for_nobody() {
+        for is_full in [false, true] {
+            let (read, write) = pipe::pair().unwrap();
+            if is_full {
+                pipe::set_nonblocking(&write).unwrap();
+                while rustix::io::write(&write, &[b'x'; 4_096]).is_ok() {}
+                rustix::io::ioctl_fionbio(&write, false).unwrap();
+            }
+            let status = in_child(|| {
+                rustix::stdio::dup2_stderr(&write).unwrap();
+                say_panics();
+                panic!("it was so");
+            });
+            drop(write);
+            let said = String::from_utf8(read_all(&read)).unwrap();
+            assert_eq!(status, 101);
+            assert!(is_full != said.starts_with("isinit: panicked at src/sys/output.rs:"), "{said}");
+            assert!(is_full != said.ends_with("it was so\n"), "{said}");
+        }
     }
 
     #[test]

@@ -258,8 +258,10 @@ impl Reexec {
         Ok(reexec)
     }
 
-    /// Has our handler called for all faults (sigaction(2)): again, where all dispositions were set back.
+    /// Has our handler called for all faults (sigaction(2)): again, where all dispositions were set back. A panic ends in
+    /// one of them, and says before where it was.
     pub fn handle_faults(&self) {
+        super::output::say_panics();
         FAULTS.into_iter().for_each(handle);
     }
 
