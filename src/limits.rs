@@ -94,6 +94,10 @@ pub const UPGRADE_ANSWER_MS: u64 = 10_000;
 /// Transitions that are remembered, for `watch` and the daemon's own messages.
 pub const TRANSITIONS_MAX: usize = 1_024;
 
+/// The highest number that the kernel gives a process, whatever pid_max says (PID_MAX_LIMIT). What is above it, or
+/// would be negative where it is told to kill(2), is none.
+pub const PID_MAX: u32 = 4 * 1024 * 1024;
+
 /// Processes that one look through /proc takes in: the kernel's default pid_max.
 pub const CENSUS_MAX: usize = 32_768;
 
@@ -115,6 +119,17 @@ pub const PREFIXED_LINE_MAX_BYTES: usize = 4_096;
 
 /// Times that such a process is read in one wake-up: what a pipe holds (65,536 bytes).
 pub const LINE_READS_MAX: usize = 16;
+
+/// Messages that are heard on the socket for readiness in one wake-up: anybody on the machine can send there, as fast as
+/// he likes, and the kernel keeps 10 by default (net.unix.max_dgram_qlen).
+pub const NOTIFICATIONS_MAX: usize = 32;
+
+/// Times that the pipe of `ready=FD` is read in one wake-up: what is not a newline is not looked at, and a process may
+/// write as much of that as it likes.
+pub const READY_READS_MAX: usize = 16;
+
+/// Milliseconds: who waits for longer gives back what it does not need for that.
+pub const LONG_WAIT_MS: u64 = 100;
 
 /// Milliseconds that the last lines may take to be written when everything is down: who reads a container's log is
 /// there, or will not come.

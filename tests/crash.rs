@@ -59,7 +59,7 @@ fn what_ends_while_it_crashes_is_not_lost() {
     let d =
         Daemon::start("g:a:1:respawn,delay=0:sh svc a\ng:w:1:wait:sh svc w\ng:late:1:respawn:sh svc late\n");
     d.ask(":tell g 1");
-    d.until_event("start w");
+    ["a", "w"].iter().for_each(|tag| d.until_event(&format!("start {tag}")));
     let (a, w) = (d.pid_of("a"), d.pid_of("w"));
     d.signal(Signal::STOP);
     d.until("it is stopped", |d| process_state(d.pid()) == Some('T'));

@@ -241,17 +241,25 @@ mod as_root {
     use super::*;
 
     #[test]
-    fn a_file_of_another_user_is_not_believed() {
+    fn a_file_of_another_user_is_neither_believed_nor_removed() {
         let d = Daemon::start("g:a:1:respawn:sh svc a\n");
         d.tell("g", "1");
         d.until_event("start a");
         let a = d.pid_of("a");
         kill(&d);
         std::os::unix::fs::chown(state_file(&d), Some(65_534), None).unwrap();
+        let before = fs::read(state_file(&d)).unwrap();
+        let log = d.path("log");
+        d.write_table(format!(":::log:{}\ng:a:1:respawn:sh svc a\n", log.display()));
         let output = call(&d, &["g", "0"]);
         assert!(alive(a), "{output:?}");
-        assert_eq!(fs::metadata(state_file(&d)).unwrap().uid(), 0, "a new one is in its place");
-        end(&d);
+        for what in ["believe", "write"] {
+            let said = format!("cannot {what} {}", state_file(&d).display());
+            d.until(&said, |d| d.text("log").contains(&said));
+        }
+        assert_eq!(d.isinit(&["-k"]).status, 0);
+        let after = fs::metadata(state_file(&d)).unwrap();
+        assert_eq!((after.uid(), fs::read(state_file(&d)).unwrap() == before), (65_534, true));
         common::signal(a, Signal::KILL);
     }
 

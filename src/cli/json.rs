@@ -23,7 +23,7 @@ pub fn members<'l>(pairs: impl Iterator<Item = &'l str>) -> Vec<String> {
             key.ends_with("_ms") || ["pid", "restarts", "entries", "groups", "up", "table_ok"].contains(&key);
         let value = match value {
             "-" => "null".to_string(),
-            number if numeric && number.bytes().all(|byte| byte.is_ascii_digit()) => number.to_string(),
+            number if numeric && is_number(number) => number.to_string(),
             flags if key == "flags" => {
                 format!("[{}]", flags.split(',').map(string).collect::<Vec<_>>().join(","))
             }
@@ -32,6 +32,13 @@ pub fn members<'l>(pairs: impl Iterator<Item = &'l str>) -> Vec<String> {
         Some(format!("{}:{value}", string(key)))
     };
     pairs.filter_map(member).collect()
+}
+
+/// As JSON has whole numbers: with a digit, and without zeros in front.
+fn is_number(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_digit())
+        && (text == "0" || !text.starts_with('0'))
 }
 
 #[cfg(test)]
@@ -46,5 +53,14 @@ mod tests {
             members(line.split(' ')).join(","),
             r#""state":"up","pid":7,"level":"7","prev":null,"flags":["gone","main"],"age_ms":12"#
         );
+    }
+
+    #[test]
+    fn what_is_no_number_is_a_string() {
+        for value in ["", "007", "1.5", "+1", "0x1"] {
+            let member = format!("\"pid\":\"{value}\"");
+            assert_eq!(members([format!("pid={value}").as_str()].into_iter()), [member]);
+        }
+        assert_eq!(members(["pid=0", "up=10"].into_iter()), ["\"pid\":0", "\"up\":10"]);
     }
 }

@@ -6,10 +6,10 @@
 mod ask;
 mod daemon;
 mod import;
-mod json;
-mod old;
+pub mod json;
+pub mod old;
 mod show;
-mod verbs;
+pub mod verbs;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -75,7 +75,7 @@ More: isinit VERB --help, isinit(8), isinittab(5).
 
 /// What stands before the verb, or behind it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Common {
+pub struct Common {
     table: Option<PathBuf>,
     socket: Option<PathBuf>,
 }
@@ -129,7 +129,7 @@ fn run_command(program: Program, words: &[OsString]) -> i32 {
 }
 
 /// Takes `-c` and `-s` out, wherever they stand before a `--`.
-fn split(args: &[String]) -> Result<(Common, Vec<&str>), String> {
+pub fn split(args: &[String]) -> Result<(Common, Vec<&str>), String> {
     let (mut common, mut rest) = (Common::default(), Vec::new());
     let mut args = args.iter();
     while let Some(arg) = args.next() {
@@ -230,7 +230,7 @@ fn not_yet(what: &str) -> i32 {
 
 /// Why a command did not do what it was asked to: its words, and its exit status.
 #[derive(Debug)]
-pub(crate) struct Problem {
+pub struct Problem {
     status: i32,
     words: String,
 }

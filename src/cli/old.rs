@@ -38,29 +38,53 @@ fn telinit(name: &str, args: &[&str]) -> Result<(), Problem> {
              0 powers off, 6 reboots, q reads the table again; others are levels of the main group"
         ))
     };
+    match read_telinit(args).ok_or_else(wrong)? {
+        Told::Level(level) => ask(&format!(":telinit {}", char::from(level)), Order::level(level)),
+        Told::Variables(variables) => set_variables(&variables, wrong),
+    }
+}
+
+/// What telinit(8) is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told<'a> {
+    /// A level, or one of the other letters that sysvinit has.
+    Level(u8),
+    /// Variables of init's environment, each as VAR=VALUE, or VAR to take it away.
+    Variables(Vec<&'a str>),
+}
+
+/// Reads the words behind the name of telinit; `None` if it has no such usage.
+///
+/// ```
+/// use isinit::cli::old::{Told, read_telinit};
+/// assert_eq!(read_telinit(&["-t", "5", "3"]), Some(Told::Level(b'3')));
+/// assert_eq!(read_telinit(&["-e", "A=1", "-eB"]), Some(Told::Variables(vec!["A=1", "B"])));
+/// assert_eq!(read_telinit(&["33"]), None);
+/// ```
+pub fn read_telinit<'a>(args: &[&'a str]) -> Option<Told<'a>> {
     let mut variables = Vec::new();
     let mut args = args.iter().copied();
     let level = loop {
         match args.next() {
             // Entries have a time for stopping of their own.
-            Some("-t") => _ = args.next().ok_or_else(wrong)?,
-            Some("-e") => variables.push(args.next().ok_or_else(wrong)?),
+            Some("-t") => _ = args.next()?,
+            Some("-e") => variables.push(args.next()?),
             Some(option) if option.starts_with("-t") => {}
             Some(option) if option.starts_with("-e") => variables.push(option.get(2..).unwrap_or_default()),
             other => break other,
         }
     };
-    match level {
-        None if !variables.is_empty() => set_variables(&variables, wrong),
-        Some(level) if is_level(level) && variables.is_empty() && args.next().is_none() => {
-            ask(&format!(":telinit {level}"), Order::level(level.as_bytes().first().copied().unwrap_or(0)))
+    match level.map(str::as_bytes) {
+        None if !variables.is_empty() => Some(Told::Variables(variables)),
+        Some([level]) if is_level(*level) && variables.is_empty() && args.next().is_none() => {
+            Some(Told::Level(*level))
         }
-        _ => Err(wrong()),
+        _ => None,
     }
 }
 
-fn is_level(word: &str) -> bool {
-    matches!(word.as_bytes(), [byte] if byte.is_ascii_digit() || b"SsabcABCQqUu".contains(byte))
+fn is_level(letter: u8) -> bool {
+    letter.is_ascii_digit() || b"SsabcABCQqUu".contains(&letter)
 }
 
 /// sysvinit's init takes variables by its pipe alone, and so does ours, for INIT_HALT.
@@ -108,8 +132,8 @@ fn write_to_pipe(orders: &[Order]) -> Option<()> {
 }
 
 /// What halt(8) of sysvinit is told.
-#[derive(Default)]
-struct How {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct How {
     force: bool,
     no_sync: bool,
     no_record: bool,
@@ -140,7 +164,8 @@ fn halt(name: &str, reboot: Reboot, args: &[&str]) -> Result<(), Problem> {
     }
 }
 
-fn read_how(args: &[&str]) -> Option<How> {
+/// Reads the options of halt, poweroff and reboot; `None` if one of them is none.
+pub fn read_how(args: &[&str]) -> Option<How> {
     let mut how = How::default();
     for arg in args {
         match *arg {

@@ -29,11 +29,14 @@ pub const LATER: [&str; 2] = ["timeline", "top"];
 #[derive(FromArgs, Debug)]
 pub struct Verb {
     #[argh(subcommand)]
+    #[allow(missing_docs)]
     pub verb: Verbs,
 }
 
+/// Each verb with what it has been told.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand)]
+#[allow(missing_docs)]
 pub enum Verbs {
     Tell(Tell),
     Plan(Plan),

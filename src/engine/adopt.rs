@@ -13,6 +13,8 @@
 //! The bytes may be anybody's. A row that has lost its name or its group is taken away; one whose state has no meaning is
 //! stuck (see `rows.rs`); and a process is ours only if the kernel says that it is our child.
 
+use core::sync::atomic::Ordering;
+
 use super::child::{ChildState, Ending, Goal};
 use super::rows::{GroupRow, Last, Phase, Row};
 use super::{Effect, Engine, LoadError, Memory, Ms};
@@ -38,9 +40,13 @@ impl<'m> Engine<'m> {
         let mut engine = Engine::new(memory);
         engine.mend(now);
         engine.load(table, now)?;
-        for row in 0..engine.head.rows_used {
-            if !engine.rows[row as usize].is_vacant() {
-                engine.resume(row, &is_child, now);
+        // Starts first: the process of one is known then to who would look for what is left by the same number.
+        for starts in [true, false] {
+            for row in 0..engine.head.rows_used {
+                let record = &engine.rows[row as usize];
+                if !record.is_vacant() && (record.state() == ChildState::Spawning) == starts {
+                    engine.resume(row, &is_child, now);
+                }
             }
         }
         (0..engine.head.groups_used).for_each(|slot| engine.leave_again(slot));
@@ -68,7 +74,6 @@ impl<'m> Engine<'m> {
     fn resume(&mut self, row: u32, is_child: &impl Fn(u32) -> bool, now: Ms) {
         let record = &self.rows[row as usize];
         let (state, pid) = (record.state(), record.pid());
-        // Two rows with one process: the first that says so has it.
         let is_ours = pid > 1 && is_child(pid) && self.pids.get(pid).is_none_or(|other| other == row);
         match state {
             ChildState::Spawning if is_ours => self.spawned(row, pid, now),
@@ -86,14 +91,16 @@ impl<'m> Engine<'m> {
                 }
             }
             ChildState::Sweeping { main, kill_at, .. } => {
+                let main = self.ended_main(main);
                 self.change(row, ChildState::Sweeping { main, look: true, kill_at }, now);
             }
             ChildState::Purging { main, again_at, tries, .. } => {
+                let main = self.ended_main(main);
                 self.change(row, ChildState::Purging { main, look: true, again_at, tries }, now);
             }
             // Not known to be ours, it is nobody's; its entry may be started again.
             ChildState::Stuck { .. } if !is_ours => {
-                self.pids.remove(pid);
+                self.forget_pid(row, pid);
                 self.change(row, ChildState::Down, now);
             }
             ChildState::Starting { .. }
@@ -107,9 +114,24 @@ impl<'m> Engine<'m> {
         }
     }
 
-    /// A process that the row has and the kernel has not: how it ended nobody knows.
+    /// A process that the row has and the kernel has not: how it ended nobody knows. Its number is a stranger's, or that
+    /// of another row: nothing is looked for by it.
     fn lost(&mut self, row: u32, pid: u32, now: Ms) {
-        self.ended(row, pid, Last::Nothing, Ending::Badly, now);
+        self.forget_pid(row, pid);
+        self.rows[row as usize].pid.store(0, Ordering::Release);
+        self.ended(row, 0, Last::Nothing, Ending::Badly, now);
+    }
+
+    /// Only what the row has: the same number may be another row's, who has it rightly.
+    fn forget_pid(&mut self, row: u32, pid: u32) {
+        if self.pids.get(pid) == Some(row) {
+            self.pids.remove(pid);
+        }
+    }
+
+    /// The process that a sweep goes by: none, if a row has it that runs.
+    fn ended_main(&self, main: u32) -> u32 {
+        if self.pids.get(main).is_some() { 0 } else { main }
     }
 
     /// What a tell has not got to: all that has no place in the level is to go.
@@ -150,7 +172,7 @@ impl<'m> Engine<'m> {
 mod tests {
     use super::*;
     use crate::engine::rows::Head;
-    use crate::engine::{Event, Farewell, Tell};
+    use crate::engine::{Event, Farewell, NEVER, Tell};
     use crate::sys::memory::Plain;
 
     const TABLE: &[u8] =
@@ -203,8 +225,58 @@ mod tests {
         life.begin(|_| ());
         assert_eq!(life.goes_on(1), None);
         assert_eq!(life.goes_on(1), None);
-        life.rows[0].pid.store(100, std::sync::atomic::Ordering::Relaxed);
+        life.rows[0].pid.store(100, Ordering::Relaxed);
         assert_eq!(life.goes_on(1), Some(Effect::Spawn { row: 0 }), "that is no child of ours");
+    }
+
+    #[test]
+    fn of_two_rows_with_one_process_one_has_it_and_the_other_does_not_go_by_it() {
+        let mut life = Life::new();
+        life.begin(|engine| {
+            engine.tell(b"g", b"0", Tell::default(), 0).expect("told");
+            assert_eq!(engine.next_effect(0), Some(Effect::Stop { row: 0, pid: 10 }));
+        });
+        let up = ChildState::Up { pid: 10 };
+        let stopping = ChildState::Stopping { pid: 10, kill_at: 9_000 };
+        let sweeping = ChildState::Sweeping { main: 10, look: false, kill_at: 9_000 };
+        for (states, owner) in
+            [([up, stopping], 0), ([up, sweeping], 0), ([sweeping, ChildState::Spawning], 1)]
+        {
+            for (row, state) in life.rows.iter_mut().zip(states) {
+                row.set_state(state);
+                row.pid.store(10, Ordering::Relaxed);
+            }
+            let mut engine = Engine::adopt(life.memory(), Life::table(), |pid| pid == 10, 1).expect("room");
+            assert_eq!(engine.row_of_pid(10), Some(owner), "{states:?}");
+            let effects = [engine.next_effect(1), engine.next_effect(1)];
+            let sweep = Effect::Sweep { row: 1 - owner, main: 0, kill: false };
+            assert!(effects.contains(&Some(sweep)), "{states:?}: {effects:?}");
+            engine.handle(Event::Ended { pid: 10, last: Last::Exit(0), ending: Ending::Well }, 2);
+            assert_eq!(engine.row_of_pid(10), None, "{states:?}: its end is heard");
+        }
+    }
+
+    #[test]
+    fn a_number_that_the_kernel_never_gives_is_no_process() {
+        let mut life = Life::new();
+        life.begin(|_| ());
+        for main in [1, u32::MAX] {
+            life.rows[0].set_state(ChildState::Sweeping { main, look: false, kill_at: 9_000 });
+            assert_eq!(life.goes_on(1), Some(Effect::Sweep { row: 0, main: 0, kill: false }));
+        }
+    }
+
+    #[test]
+    fn what_would_never_stop_by_its_row_is_killed() {
+        let mut life = Life::new();
+        life.begin(|engine| {
+            engine.tell(b"g", b"0", Tell::default(), 0).expect("told");
+            assert_eq!(engine.next_effect(0), Some(Effect::Stop { row: 0, pid: 10 }));
+        });
+        life.rows[0].set_state(ChildState::Stopping { pid: 10, kill_at: NEVER });
+        let mut engine = Engine::adopt(life.memory(), Life::table(), |_| true, 1).expect("room");
+        assert_eq!(engine.next_effect(1), Some(Effect::Stop { row: 0, pid: 10 }), "told again");
+        assert_eq!(engine.next_effect(1), Some(Effect::Kill { row: 0, pid: 10 }));
     }
 
     #[test]
@@ -247,7 +319,7 @@ mod tests {
             assert_eq!(engine.next_effect(1), Some(Effect::Spawn { row: 0 }));
         });
         assert_eq!(life.goes_on(2), Some(Effect::Spawn { row: 0 }), "no child was made");
-        life.rows[0].pid.store(11, std::sync::atomic::Ordering::Relaxed);
+        life.rows[0].pid.store(11, Ordering::Relaxed);
         let mut engine = Engine::adopt(life.memory(), Life::table(), |_| true, 3).expect("room");
         assert_eq!((engine.next_effect(3), engine.row_of_pid(11)), (None, Some(0)));
     }

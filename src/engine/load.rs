@@ -144,7 +144,8 @@ impl Engine<'_> {
         for row in 0..rows as u32 {
             self.count(row, true);
             let state = self.rows[row as usize].state();
-            if let Some(pid) = state.pid() {
+            // Two rows with one process, as only bytes from elsewhere have them: the first that says so has it.
+            if let Some(pid) = state.pid().filter(|pid| self.pids.get(*pid).is_none()) {
                 self.pids.insert(pid, row);
             }
             self.deadlines.set(row, state.deadline());

@@ -16,7 +16,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::child::{ChildState, Goal};
 use super::course::{Course, Farewell};
 use super::{Ms, NEVER};
-use crate::limits::{TAG_MAX_BYTES, TRANSITIONS_MAX, WORD_MAX_BYTES};
+use crate::limits::{PID_MAX, TAG_MAX_BYTES, TRANSITIONS_MAX, WORD_MAX_BYTES};
 use crate::sys::memory::{Plain, plain};
 
 /// The longest time that a table can ask for: what is due later was not written by us.
@@ -321,6 +321,17 @@ const SHUTDOWN: u8 = 4;
 const GONE: u8 = 5;
 
 impl Head {
+    /// A head of any bytes, without transitions: see [`Row::from_bytes`].
+    pub fn from_bytes(byte: &mut impl FnMut() -> u8) -> Head {
+        let mut head = Head::zeroed();
+        head.count = number(8, byte);
+        (head.rows_used, head.groups_used) = (number(4, byte) as u32, number(4, byte) as u32);
+        head.overdue_ms = number(8, byte);
+        (head.course, head.alone, head.status) = (byte(), byte(), byte());
+        (head.way, head.boots) = (byte(), byte());
+        head
+    }
+
     /// Where the whole is on its course; a number without meaning is a whole that runs.
     pub(super) fn course(&self) -> Course {
         let alone = self.alone != 0;
@@ -401,6 +412,11 @@ impl Word {
     }
 }
 
+/// A number of so many bytes.
+fn number(bytes: usize, byte: &mut impl FnMut() -> u8) -> u64 {
+    (0..bytes).fold(0, |number, n| number | u64::from(byte()) << (8 * n))
+}
+
 // The state in a row: a number for the variant, and the fields that the variants share.
 const VACANT: u8 = 0;
 const DOWN: u8 = 1;
@@ -428,22 +444,37 @@ impl Row {
         *self = Row::zeroed();
     }
 
-    /// Bytes that make no sense, perhaps.
+    /// A row of any bytes, as memory may hold them that somebody else has written: its fields in their order, least
+    /// byte first; of the tag as many as its length says, and there is room for.
+    pub fn from_bytes(byte: &mut impl FnMut() -> u8) -> Row {
+        let mut row = Row::zeroed();
+        row.pid = AtomicU32::new(number(4, byte) as u32);
+        (row.state, row.tries, row.stop_signal, row.doubled) = (byte(), byte(), byte(), byte());
+        row.fault = AtomicU64::new(number(8, byte));
+        (row.deadline_ms, row.since_ms) = (number(8, byte), number(8, byte));
+        (row.window_ms, row.digest) = (number(8, byte), number(8, byte));
+        (row.entry, row.group) = (number(4, byte) as u32, number(4, byte) as u32);
+        (row.last, row.restarts) = (number(4, byte) as u32, number(4, byte) as u32);
+        (row.starts, row.flags) = (number(2, byte) as u16, number(2, byte) as u16);
+        row.stop_timeout_ms = number(4, byte) as u32;
+        row.tag_length = byte();
+        row.tag_bytes.iter_mut().take(usize::from(row.tag_length)).for_each(|place| *place = byte());
+        row
+    }
+
+    /// Bytes that make sense now and then.
     #[cfg(test)]
     pub(super) fn random(mut byte: impl FnMut() -> u8) -> Row {
-        let mut row = Row::zeroed();
-        row.pid.store(u32::from(byte()) * 7, Ordering::Relaxed);
-        row.state = if byte() < 200 { byte() % 16 } else { byte() };
-        (row.tries, row.stop_signal, row.doubled) = (byte(), byte(), byte());
-        let mut wide = || u64::from_le_bytes([(); 8].map(|()| byte()));
-        (row.deadline_ms, row.since_ms, row.window_ms, row.digest) = (wide(), wide(), wide(), wide());
-        (row.entry, row.last, row.restarts) = (wide() as u32, wide() as u32, wide() as u32);
-        (row.starts, row.flags, row.stop_timeout_ms) = (wide() as u16, wide() as u16, wide() as u32);
-        row.group =
-            if byte() < 200 { u32::from(byte() % 16) } else { u32::from_le_bytes([(); 4].map(|()| byte())) };
-        row.tag_length = if byte() < 200 { 2 + byte() % 2 } else { byte() };
-        row.tag_bytes = [(); 47].map(|()| byte());
-        if byte() < 128 {
+        let mut row = Row::from_bytes(&mut byte);
+        row.pid = AtomicU32::new(u32::from(byte()) * 7);
+        if byte() < 200 {
+            row.state = byte() % 16;
+        }
+        if byte() < 200 {
+            row.group = u32::from(byte() % 16);
+        }
+        if byte() < 200 {
+            row.tag_length = 2 + byte() % 2;
             row.tag_bytes[..2].copy_from_slice(&[b't', b'0' + byte() % 10]);
         }
         row
@@ -528,16 +559,21 @@ impl Row {
         }
     }
 
-    /// After an earlier life: a row without a name is none; times that have not come yet, as only bytes from elsewhere
-    /// have them, are now.
+    /// After an earlier life: a row without a name is none; a process that no kernel has is none, nor is process 1 ours;
+    /// times that have not come yet, as only bytes from elsewhere have them, are now.
     pub(super) fn mend(&mut self, now: Ms) {
         if !(1..=TAG_MAX_BYTES).contains(&usize::from(self.tag_length)) {
             return self.vacate();
         }
+        if !(2..=PID_MAX).contains(&self.pid()) {
+            self.pid.store(0, Ordering::Release);
+        }
         self.since_ms = self.since_ms.min(now);
         self.window_ms = self.window_ms.min(now);
         self.doubled = self.doubled.min(31);
-        if self.deadline_ms != NEVER && self.deadline_ms > now.saturating_add(DEADLINE_MAX_MS) {
+        // A readiness alone may be waited for without an end: what never stops would hold up its group for ever.
+        let endless = self.deadline_ms == NEVER && matches!(self.state(), ChildState::Starting { .. });
+        if !endless && self.deadline_ms > now.saturating_add(DEADLINE_MAX_MS) {
             self.deadline_ms = now;
         }
         if !(1..=64).contains(&self.stop_signal) {
@@ -607,18 +643,25 @@ pub enum Verdict {
 }
 
 impl GroupRow {
-    /// Bytes that make no sense, perhaps.
+    /// A record of any bytes: see [`Row::from_bytes`].
+    pub fn from_bytes(byte: &mut impl FnMut() -> u8) -> GroupRow {
+        let mut group = GroupRow::zeroed();
+        (group.since_ms, group.switch) = (number(8, byte), number(4, byte) as u32);
+        (group.phase, group.verdict, group.flags, group.used) = (byte(), byte(), byte(), byte());
+        for word in [&mut group.name, &mut group.level, &mut group.previous] {
+            word.length = byte();
+            word.bytes.iter_mut().take(usize::from(word.length)).for_each(|place| *place = byte());
+        }
+        group
+    }
+
+    /// Bytes that make sense now and then.
     #[cfg(test)]
     pub(super) fn random(mut byte: impl FnMut() -> u8) -> GroupRow {
-        let mut group = GroupRow::zeroed();
-        group.since_ms = u64::from_le_bytes([(); 8].map(|()| byte()));
-        (group.switch, group.phase, group.verdict, group.flags) =
-            (u32::from(byte()), byte() % 4, byte() % 4, byte());
-        group.used = if byte() < 200 { 1 } else { byte() };
-        for word in [&mut group.name, &mut group.level, &mut group.previous] {
-            *word = Word { length: byte() % 80, bytes: [(); 63].map(|()| byte()) };
-        }
+        let mut group = GroupRow::from_bytes(&mut byte);
+        (group.phase, group.verdict) = (byte() % 4, byte() % 4);
         if byte() < 200 {
+            group.used = 1;
             group.name.set([b"foo", b"bar", b"baz"][usize::from(byte() % 3)]);
         }
         group

@@ -846,7 +846,7 @@ fn rows_of_random_bytes_are_quarantined() {
         let mut rows: Vec<Row> = (0..64).map(|_| Row::random(|| random.below(256) as u8)).collect();
         let mut groups: Vec<GroupRow> =
             (0..16).map(|_| GroupRow::random(|| random.below(256) as u8)).collect();
-        let mut head = Head::zeroed();
+        let mut head = Head::from_bytes(&mut || random.below(256) as u8);
         head.rows_used = random.below(80) as u32;
         head.groups_used = random.below(20) as u32;
         let table = parse(&make_table(&mut random)).unwrap_or_else(Table::empty);

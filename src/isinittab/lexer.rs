@@ -114,13 +114,16 @@ impl<'s> Lexer<'s> {
 pub fn locate<'s>(source: &'s [u8], logical: &Logical, at: u32) -> (usize, usize, &'s [u8]) {
     let mut lexer = Lexer { source, at: logical.source, line: logical.line.saturating_sub(1) };
     let mut offset = at.saturating_sub(logical.span.at) as usize;
+    // A backslash at the end of the source continues the line with nothing: then that is where it ends.
+    let mut end = (lexer.line as usize, 1, &b""[..]);
     loop {
-        let Some((_, physical)) = lexer.physical() else { return (lexer.line as usize, 1, b"") };
+        let Some((_, physical)) = lexer.physical() else { return end };
         let last = !logical.continued || !physical.ends_with(b"\\");
         let length = if last { physical.len() } else { physical.len().saturating_sub(1) };
         if last || offset < length {
             return (lexer.line as usize, offset.saturating_add(1), physical);
         }
+        end = (lexer.line as usize, length.saturating_add(1), physical);
         offset = offset.saturating_sub(length);
     }
 }

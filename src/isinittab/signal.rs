@@ -83,18 +83,21 @@ impl Signal {
         i32::from(self.0)
     }
 
-    /// Its name, with `SIG` in front; the real-time signals count from `SIGRTMIN`.
+    /// Its name, with `SIG` in front; the real-time signals count from `SIGRTMIN`. The two below that have none: their
+    /// number.
     pub fn name(self) -> &'static str {
         match signal_hook::low_level::signal_name(self.number()) {
             Some(name) => name,
             None if self.0 >= RTMIN => self.real_time(),
             None if self.0 == 16 => "SIGSTKFLT",
             None if self.0 == 30 => "SIGPWR",
-            None => "SIG?",
+            // The C library's own, which have no names.
+            None if self.0 == 32 => "32",
+            None => "33",
         }
     }
 
     fn real_time(self) -> &'static str {
-        REAL_TIME.get(usize::from(self.0.saturating_sub(RTMIN))).copied().unwrap_or("SIG?")
+        REAL_TIME.get(usize::from(self.0.saturating_sub(RTMIN))).copied().unwrap_or("SIGRTMAX")
     }
 }

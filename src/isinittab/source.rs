@@ -3,9 +3,11 @@
 //! A file is marked before it is read, never after: one that is replaced in between is then found to have
 //! changed, and is read once more, instead of being believed for ever.
 
-use std::ffi::OsStr;
+use rustix::fs::{CWD, Dir, Mode, OFlags, openat};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
-use std::io::Read;
+use std::io::{Error, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -135,7 +137,7 @@ impl Sources {
     }
 
     fn add(&mut self, path: &Path, pipe: Pipe) -> Result<(), String> {
-        let words = |error: std::io::Error| error.to_string();
+        let words = |error: Error| error.to_string();
         let meta = std::fs::metadata(path).map_err(words)?;
         // `isinit check <(...)` gives a pipe. A drop-in that is one would hold the daemon for as long as nobody
         // writes to it.
@@ -216,19 +218,21 @@ enum Pipe {
     Refused,
 }
 
-/// The names in a directory that match, in byte order.
-fn names(directory: &Path, pattern: &[u8]) -> Result<Vec<std::ffi::OsString>, String> {
-    let words = |error: std::io::Error| format!("cannot read {}: {error}", directory.display());
-    let listed = match std::fs::read_dir(directory) {
+/// The names in a directory that match, in byte order. Not by std's `read_dir`, which panics when a close fails.
+fn names(directory: &Path, pattern: &[u8]) -> Result<Vec<OsString>, String> {
+    let words = |errno: Errno| format!("cannot read {}: {}", directory.display(), Error::from(errno));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let listed = match openat(CWD, directory, flags, Mode::empty()).and_then(Dir::new) {
         // No directory, no drop-ins.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(Errno::NOENT) => return Ok(Vec::new()),
         listed => listed.map_err(words)?,
     };
     let mut names = Vec::new();
     for entry in listed {
-        let name = entry.map_err(words)?.file_name();
-        if matches(pattern, name.as_bytes()) {
-            names.push(name);
+        let entry = entry.map_err(words)?;
+        let name = entry.file_name().to_bytes();
+        if ![&b"."[..], b".."].contains(&name) && matches(pattern, name) {
+            names.push(OsStr::from_bytes(name).to_owned());
         }
     }
     names.sort();

@@ -104,6 +104,17 @@ fn a_missing_colon_is_told_by_the_field_that_it_would_end() {
 }
 
 #[test]
+fn a_line_that_is_continued_with_nothing_is_wrong_at_its_end() {
+    for text in ["# x\ng:t:1\\", "# x\ng:t:1\\\n", "# x\ng:t\\\n:1\\"] {
+        let report = Table::parse("t", text.as_bytes()).err().unwrap();
+        let wrong = report.iter().next().unwrap();
+        let last = text.lines().last().unwrap();
+        assert_eq!((wrong.line, wrong.column), (text.lines().count(), last.len()), "{report}");
+        assert_eq!((wrong.text.as_str(), wrong.caret), (last, last.len() - 1), "{report}");
+    }
+}
+
+#[test]
 fn a_process_of_prefixes_alone_is_empty() {
     for prefixes in ["+", "-", "@", "+-@", "@ ", "+-@ \t"] {
         assert!(said(format!("g:a:1:once:{prefixes}\n")).contains("the process is empty"), "{prefixes}");

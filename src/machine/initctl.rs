@@ -163,30 +163,49 @@ impl Pipe {
 
     /// The next request; `None` when there is none.
     pub fn read(&self) -> Option<Asked> {
-        read(&self.fifo)
+        match hear(&self.fifo) {
+            Ok(Heard::Asked(asked)) => return Some(asked),
+            Ok(Heard::Nothing) => {}
+            Ok(Heard::Rubbish) => {
+                say(&[b"what somebody has written to initctl is no request; it is dropped"]);
+            }
+            Err(errno) => say_errno(b"cannot read from the pipe of telinit", errno),
+        }
+        None
     }
 }
 
-fn read(fifo: &Fifo) -> Option<Asked> {
+/// What has come out of the pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing is in it.
+    Nothing,
+    /// A request.
+    Asked(Asked),
+    /// No request; it was dropped, with all that stood behind it.
+    Rubbish,
+}
+
+/// Takes the next request out of a pipe.
+///
+/// # Errors
+/// What read(2) says.
+pub fn hear(fifo: &Fifo) -> Result<Heard, Errno> {
     let mut request = [0; REQUEST_BYTES];
-    let asked = match fifo.read(&mut request) {
-        Ok(None) => return None,
-        Ok(Some(REQUEST_BYTES)) => Asked::read(&request),
-        Ok(Some(_)) => None,
-        Err(errno) => {
-            say_errno(b"cannot read from the pipe of telinit", errno);
-            return None;
-        }
+    let asked = match fifo.read(&mut request)? {
+        None => return Ok(Heard::Nothing),
+        Some(REQUEST_BYTES) => Asked::read(&request),
+        Some(_) => None,
     };
-    if asked.is_none() {
-        for _ in 0..INITCTL_REQUESTS_MAX {
-            if !fifo.read(&mut request).is_ok_and(|count| count.is_some()) {
-                break;
-            }
-        }
-        say(&[b"what somebody has written to initctl is no request; it is dropped"]);
+    if let Some(asked) = asked {
+        return Ok(Heard::Asked(asked));
     }
-    asked
+    for _ in 0..INITCTL_REQUESTS_MAX {
+        if !fifo.read(&mut request).is_ok_and(|count| count.is_some()) {
+            break;
+        }
+    }
+    Ok(Heard::Rubbish)
 }
 
 #[cfg(test)]
@@ -224,7 +243,7 @@ mod tests {
             let bytes: Vec<u8> =
                 all.iter().flat_map(|(command, level, data)| request(*command, *level, data)).collect();
             writer.write_all(&bytes).unwrap();
-            let got: Vec<Asked> = std::iter::from_fn(|| read(fifo)).collect();
+            let got = all.map(|_| hear(fifo));
             let expected = [
                 Asked::Level(b'6'),
                 Asked::PowerFails,
@@ -233,7 +252,8 @@ mod tests {
                 Asked::HaltsAtZero(true),
                 Asked::HaltsAtZero(false),
             ];
-            assert_eq!(got, expected);
+            assert_eq!(got, expected.map(|asked| Ok(Heard::Asked(asked))));
+            assert_eq!(hear(fifo), Ok(Heard::Nothing));
         });
     }
 
@@ -242,9 +262,9 @@ mod tests {
         with_pipe(|fifo, writer| {
             for rubbish in [&b"reboot\n"[..], &[0; 384], &[0xff; 1_000], &request(1, 50, b"")[..100]] {
                 writer.write_all(rubbish).unwrap();
-                assert_eq!(read(fifo), None, "{rubbish:?}");
+                assert_eq!(hear(fifo), Ok(Heard::Rubbish), "{rubbish:?}");
                 writer.write_all(&request(1, u32::from(b'2'), b"")).unwrap();
-                assert_eq!(read(fifo), Some(Asked::Level(b'2')));
+                assert_eq!(hear(fifo), Ok(Heard::Asked(Asked::Level(b'2'))));
             }
         });
     }

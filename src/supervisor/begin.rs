@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::life::{Estate, Life, Slot};
 use super::machine;
-use super::messages::{say, say_errno, say_fault};
+use super::messages::{place_words, say, say_errno, say_fault};
 use super::processes::Processes;
 use super::state::{self, Left, StateFile};
 use super::statfiles::StatFiles;
@@ -55,8 +55,8 @@ pub fn run(mut config: Config) -> i32 {
     };
     if config.log {
         if let Some(log) = &loaded.table.settings().log {
-            if let Err(errno) = sys::detach::log_to(log) {
-                return refuse(1, &format!("isinit: cannot write the log {}: {errno}\n", log.display()));
+            if let Err(error) = sys::detach::log_to(log) {
+                return refuse(1, &place_words("write the log", log, &error, ""));
             }
         }
     }
@@ -166,7 +166,7 @@ impl Supervisor {
         estate.arm();
         let (listener, socket) = listen(socket, estate.life.role())?;
         estate.life.socket.set(&socket);
-        let found = Found { signals, listener, notify: Notify::open().ok() };
+        let found = Found { signals, listener, notify: open_notify() };
         let left = match estate.life.role() {
             Role::Nested => state::recover(&socket, &mut estate.memory),
             Role::Container | Role::Machine => None,
@@ -190,7 +190,7 @@ impl Supervisor {
     fn succeed(left: &Left, estate: Estate, found: Found, table: Table) -> Result<Supervisor, String> {
         let Estate { mut memory, life, store, reexec, .. } = estate;
         let rows = memory.rows.get_mut(..memory.head.rows_used as usize).unwrap_or_default();
-        let survivors = survivors::find(left, rows, life.socket.get());
+        let survivors = survivors::find(left, rows, life.socket.get(), &table);
         life.took_over = 1;
         let goes_on = table.settings().survivors == Survivors::Take;
         if goes_on {
@@ -218,7 +218,7 @@ impl Supervisor {
             Some(fd) => Some(Listener::adopt(fd, life.socket.get(), life.socket_file)),
             None => listen(life.socket.get().into(), role).ok().and_then(|(listener, _)| listener),
         };
-        let notify = left(Slot::Notify).and_then(|fd| Notify::adopt(fd).ok()).or_else(|| Notify::open().ok());
+        let notify = left(Slot::Notify).and_then(|fd| Notify::adopt(fd).ok()).or_else(open_notify);
         let found = Found { signals, listener, notify };
         let kept = reexec.and_then(Life::kept_text);
         let (table, report) = match Table::load(life.table.get()) {
@@ -249,6 +249,7 @@ impl Supervisor {
         }
         // Nobody has taken what is of an entry that is gone.
         store.close_rest();
+        supervisor.hear_left(now);
         supervisor.reap(now);
         Ok(supervisor)
     }
@@ -276,7 +277,9 @@ impl Supervisor {
             listener: None,
             notify,
             table_bad: false,
-            accept_after_ms: 0,
+            rest_until_ms: 0,
+            untrimmed: true,
+            rest_said: None,
             poll: PollSet::new(0),
             sources: Vec::new(),
             exit: None,
@@ -330,6 +333,13 @@ fn signal_words(errno: sys::Errno) -> String {
     format!("isinit: cannot take the signals over: {errno}\n")
 }
 
+fn open_notify() -> Option<Notify> {
+    let say = |errno| {
+        say_errno("cannot open", b"the socket of ready=socket: nobody can say by it that he is ready", errno)
+    };
+    Notify::open().map_err(say).ok()
+}
+
 /// Makes the socket, here or where a machine has another place for it. Where there cannot be one, it is said, and what
 /// is to run runs without it; but a nested daemon is nothing without its socket.
 fn listen(path: PathBuf, role: Role) -> Result<(Option<Listener>, PathBuf), String> {
@@ -370,8 +380,8 @@ fn listen_words(path: &Path, error: sys::socket::Error) -> String {
         sys::socket::Error::NotASocket => {
             format!("isinit: {shown} exists and is not a socket; remove it, or name another with -s\n")
         }
-        sys::socket::Error::Directory(errno) | sys::socket::Error::Failed(errno) => {
-            format!("isinit: cannot listen at {shown}: {errno}; name another place with -s\n")
+        sys::socket::Error::Place(error) => {
+            place_words("listen at", path, &error, "; name another place with -s")
         }
     }
 }

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use smallvec::SmallVec;
 
 use super::answers::StatusAt;
+use super::messages::say_errno;
 use crate::engine::{Ms, NEVER, Ticket};
 use crate::isinittab::Table;
 use crate::limits::{ANSWER_MAX_BYTES, CLIENT_TIMEOUT_MS, REQUEST_MAX_BYTES};
@@ -73,6 +74,12 @@ pub enum Talk {
     Closing,
 }
 
+/// What a place costs: room for a request, and for an answer.
+const PLACE_BYTES: usize = REQUEST_MAX_BYTES + ANSWER_MAX_BYTES;
+
+/// The memory of a place.
+type Memory = (&'static mut [u8], &'static mut [u8]);
+
 /// One place.
 pub struct Client {
     fd: OwnedFd,
@@ -80,10 +87,10 @@ pub struct Client {
     pub talk: Talk,
     /// When it last did something.
     active_ms: Ms,
-    input: Vec<u8>,
+    input: &'static mut [u8],
     asked: usize,
     ended: bool,
-    output: Vec<u8>,
+    output: &'static mut [u8],
     filled: usize,
     sent: usize,
 }
@@ -109,7 +116,7 @@ pub enum Heard {
 }
 
 impl Client {
-    fn new(fd: OwnedFd, now: Ms, memory: (Vec<u8>, Vec<u8>)) -> Client {
+    fn new(fd: OwnedFd, now: Ms, memory: Memory) -> Client {
         let (input, output) = memory;
         Client {
             fd,
@@ -196,7 +203,10 @@ impl Client {
                         return heard;
                     }
                 }
-                Err(_) => return Heard::Gone,
+                Err(errno) => {
+                    say_lost("cannot read from", errno);
+                    return Heard::Gone;
+                }
             }
         }
     }
@@ -243,7 +253,10 @@ impl Client {
                     self.active_ms = now;
                 }
                 Ok(None) => return true,
-                Err(_) => return false,
+                Err(errno) => {
+                    say_lost("cannot write to", errno);
+                    return false;
+                }
             }
         }
         self.sent = 0;
@@ -266,21 +279,31 @@ impl Client {
     }
 }
 
+/// Says why a client is let go of. Who has gone by himself knows that, and it happens every day.
+fn say_lost(what: &str, errno: sys::Errno) {
+    if !matches!(errno, sys::Errno::CONNRESET | sys::Errno::PIPE) {
+        say_errno(what, b"a client", errno);
+    }
+}
+
 /// All places.
 pub struct Clients {
     places: Vec<Option<Client>>,
-    spare: Vec<(Vec<u8>, Vec<u8>)>,
+    spare: Vec<Memory>,
 }
 
 impl Clients {
-    /// So many places. Their memory is taken now; what is never used is never touched.
+    /// So many places. Their memory is taken now, for as long as the process lives, and in one piece: so large a piece comes
+    /// from the kernel as it is, and what is never used is never touched.
     pub fn new(count: usize) -> Clients {
-        let memory = || (vec![0; REQUEST_MAX_BYTES], vec![0; ANSWER_MAX_BYTES]);
-        Clients { places: (0..count).map(|_| None).collect(), spare: (0..count).map(|_| memory()).collect() }
+        let memory = Box::leak(vec![0; PLACE_BYTES.saturating_mul(count)].into_boxed_slice());
+        let places = memory.chunks_exact_mut(PLACE_BYTES);
+        let spare = places.map(|place| place.split_at_mut(REQUEST_MAX_BYTES)).collect();
+        Clients { places: (0..count).map(|_| None).collect(), spare }
     }
 
     /// How many places there are.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.places.len()
     }
 

@@ -112,6 +112,9 @@ impl Place {
     }
 }
 
+/// Bytes that are read at one time of what says that an entry is ready.
+pub const HEARD_BYTES: usize = 64;
+
 plain! {
     /// What is true of the daemon, and of no entry and no group.
     pub struct Life {
@@ -145,7 +148,13 @@ plain! {
         pub after: u8,
         /// What a killed daemon has left was taken over: processes that are not our children.
         pub took_over: u8,
-        unused: [u8; 5],
+        unused: [u8; 1],
+        /// The row whose readiness was read, and one; 0 is none. Who crashes now has read it in vain otherwise.
+        pub heard_of: u32,
+        /// What was read.
+        pub heard: [u8; HEARD_BYTES],
+        /// Signals that were read and not heard yet; 0 is none.
+        pub signals: [u8; 16],
         /// The table.
         pub table: Place,
         /// The socket.

@@ -1,11 +1,14 @@
 //! What the daemon says of what it does: one line on its stderr for each transition that a person would ask
 //! about.
 
+use std::path::Path;
+
 use super::line::Line;
 use crate::engine::Engine;
 use crate::engine::rows::{Last, NONE, Transition, What};
 use crate::isinittab::Signal;
 use crate::sys;
+use crate::sys::place;
 use crate::sys::reexec::{self, Origin};
 use crate::sys::spawn::{Fault, Step};
 
@@ -36,6 +39,24 @@ pub fn say_errno(what: &str, on: &[u8], errno: sys::Errno) {
     errno_words(&mut line, errno.raw_os_error());
     line.text("\n");
     sys::output::say(line.bytes());
+}
+
+/// What a file of ours could not be made for, and what to do; `otherwise` is what can be done besides. Allocates.
+pub fn place_words(what: &str, path: &Path, error: &place::Error, otherwise: &str) -> String {
+    let why = match error {
+        place::Error::Failed(errno) => {
+            let mut line = Message::new();
+            errno_words(&mut line, errno.raw_os_error());
+            String::from_utf8_lossy(line.bytes()).into_owned()
+        }
+        place::Error::Anothers { place, uid } => {
+            format!("{} belongs to user {uid}, neither to root nor to us", place.display())
+        }
+        place::Error::Writable { place } => {
+            format!("others can write to {}: chmod go-w or +t it", place.display())
+        }
+    };
+    format!("isinit: cannot {what} {}: {why}{otherwise}\n", path.display())
 }
 
 /// Says what has ended the life before.
@@ -152,7 +173,7 @@ pub fn signal_name(signal: u8) -> &'static str {
 /// The system's words for an errno.
 pub fn errno_words<const N: usize>(line: &mut Line<N>, errno: i32) {
     match sys::errno_words(errno) {
-        "" => line.text("error ").number(u64::from(errno.unsigned_abs())),
+        "error" => line.text("error ").number(u64::from(errno.unsigned_abs())),
         words => line.text(words),
     };
 }

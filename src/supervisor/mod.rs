@@ -9,7 +9,7 @@
 
 mod answers;
 mod begin;
-mod clients;
+pub mod clients;
 mod environment;
 mod life;
 mod line;
@@ -19,7 +19,7 @@ mod messages;
 mod prefix;
 mod processes;
 mod requests;
-mod state;
+pub mod state;
 mod statfiles;
 mod survivors;
 mod upgrade;
@@ -35,7 +35,7 @@ use life::Life;
 pub use machine::run_machine;
 use machine::{Machine, SIGNAL_HALT, SIGNAL_POWER};
 use messages::{say, say_bad_table, say_errno, say_transition};
-use processes::Processes;
+use processes::{Processes, say_unsignalled};
 use state::StateFile;
 use statfiles::StatFiles;
 use upgrade::Upgrade;
@@ -45,7 +45,10 @@ use crate::engine::child::Ending;
 use crate::engine::rows::{Last, Row};
 use crate::engine::{Effect, Engine, Event, Farewell, LoadError, Ms, NEVER};
 use crate::isinittab::{Action, Mounts, Occasion, Table};
-use crate::limits::{ACCEPTS_MAX, REQUESTS_MAX, RETRY_MS, SOCKET_TRIES};
+use crate::limits::{
+    ACCEPTS_MAX, LAST_LINES_MS, LONG_WAIT_MS, NOTIFICATIONS_MAX, READY_READS_MAX, REQUESTS_MAX, RETRY_MS,
+    SOCKET_TRIES,
+};
 use crate::sys;
 use crate::sys::notify::Notify;
 use crate::sys::poll::PollSet;
@@ -107,7 +110,13 @@ struct Supervisor {
     place: sys::watch::Watch,
     notify: Option<Notify>,
     table_bad: bool,
-    accept_after_ms: Ms,
+    /// Until then nobody is listened to who could not be heard: it is tried again, instead of finding the same out in a
+    /// circle. 0: everybody is.
+    rest_until_ms: Ms,
+    /// A table was taken, and there was no long wait since.
+    untrimmed: bool,
+    /// What was last said of that: it is not said again while nothing has changed.
+    rest_said: Option<(&'static str, sys::Errno)>,
     poll: PollSet,
     sources: Vec<Source>,
     exit: Option<u8>,
@@ -139,7 +148,9 @@ impl Supervisor {
         self.settle();
         while self.exit.is_none() {
             self.listen_to_all();
-            if let Err(errno) = self.poll.wait(self.deadline()) {
+            let deadline = self.deadline();
+            self.trim(deadline);
+            if let Err(errno) = self.poll.wait(deadline) {
                 say_errno("cannot wait", b"in poll", errno);
             }
             self.hear_all();
@@ -151,9 +162,18 @@ impl Supervisor {
         }
     }
 
+    /// Before the first long wait with a table: gives back what taking it has touched.
+    fn trim(&mut self, deadline: Option<Ms>) {
+        let is_long = deadline.is_none_or(|at| at > sys::clock::now_ms().saturating_add(LONG_WAIT_MS));
+        if is_long && std::mem::take(&mut self.untrimmed) {
+            sys::trim::trim();
+        }
+    }
+
     /// Takes a table.
     fn take(&mut self, table: Table) -> Result<(), LoadError> {
         self.engine.load(table, sys::clock::now_ms())?;
+        self.untrimmed = true;
         self.prepare();
         Ok(())
     }
@@ -234,9 +254,13 @@ impl Supervisor {
             }
             Effect::Stop { row, pid } => {
                 self.processes.forget_awaited(row);
-                let _ = self.processes.signal(pid, self.stop_signal(row));
+                let sent = self.processes.signal(pid, self.stop_signal(row));
+                say_unsignalled(self.tag(row), sent);
             }
-            Effect::Kill { row, pid } => self.processes.kill(&self.engine, row, pid),
+            Effect::Kill { row, pid } => {
+                let sent = self.processes.kill(&self.engine, row, pid);
+                say_unsignalled(self.tag(row), sent);
+            }
             Effect::EndLog { row } => self.processes.end_log(row),
             Effect::Sweep { row, main, kill } => {
                 let signal = if kill { consts::SIGKILL } else { self.stop_signal(row) };
@@ -245,6 +269,10 @@ impl Supervisor {
             }
             Effect::Exit { status } => self.exit = Some(status),
         }
+    }
+
+    fn tag(&self, row: u32) -> &[u8] {
+        self.engine.row(row).map_or(b"?", |record| record.tag())
     }
 
     fn stop_signal(&self, row: u32) -> i32 {
@@ -271,10 +299,10 @@ impl Supervisor {
 
     fn deadline(&self) -> Option<Ms> {
         let engine = self.engine.deadline().unwrap_or(NEVER);
-        let accept = if self.accept_after_ms > 0 { self.accept_after_ms } else { NEVER };
+        let rest = if self.rest_until_ms > 0 { self.rest_until_ms } else { NEVER };
         let due = if self.clients.any_due() { 0 } else { NEVER };
         let rare = [self.watchdog_deadline(), self.upgrade_deadline(), self.look_again_at()];
-        let first = rare.into_iter().chain([self.clients.deadline(), accept, due]).fold(engine, Ms::min);
+        let first = rare.into_iter().chain([self.clients.deadline(), rest, due]).fold(engine, Ms::min);
         (first != NEVER).then_some(first)
     }
 
@@ -293,7 +321,7 @@ impl Supervisor {
         for survivor in &self.survivors {
             add(Source::Survivor(survivor.pid()), survivor.fd(), true, false);
         }
-        if let Some(notify) = &self.notify {
+        if let Some(notify) = self.notify.as_ref().filter(|_| self.rest_until_ms == 0) {
             add(Source::Notify, notify.fd(), true, false);
         }
         for place in 0..self.clients.len() {
@@ -301,7 +329,7 @@ impl Supervisor {
                 add(Source::Client(place), client.fd(), client.wants_read(), client.wants_write());
             }
         }
-        if let Some(listener) = self.listener.as_ref().filter(|_| self.accept_after_ms == 0) {
+        if let Some(listener) = self.listener.as_ref().filter(|_| self.rest_until_ms == 0) {
             add(Source::Listener, listener.fd(), true, false);
         }
         if let Some(pipe) = self.machine.as_ref().and_then(|machine| machine.initctl()) {
@@ -326,8 +354,10 @@ impl Supervisor {
     /// and a PID is free for reuse only when we have collected it.
     fn hear_all(&mut self) {
         let now = sys::clock::now_ms();
-        if self.accept_after_ms <= now {
-            self.accept_after_ms = 0;
+        if self.rest_until_ms > 0 && self.rest_until_ms <= now {
+            self.rest_until_ms = 0;
+            // A look that has failed missed what no signal tells again.
+            self.reap(now);
         }
         for token in 0..self.sources.len() {
             let Some(&source) = self.sources.get(token) else { break };
@@ -368,9 +398,10 @@ impl Supervisor {
                 Ok(count) => count,
                 Err(errno) => return say_errno("cannot read", b"signals", errno),
             };
-            for signal in arrived.iter().take(count) {
-                self.hear_signal(signal.number, now);
+            for (place, signal) in self.life.signals.iter_mut().zip(arrived.iter().take(count)) {
+                *place = signal.number as u8;
             }
+            self.hear_left(now);
             if count < arrived.len() {
                 return;
             }
@@ -402,12 +433,24 @@ impl Supervisor {
                 Ok(Some(ended)) => {
                     self.note_end(&ended, now);
                     if let Err(errno) = sys::reap::collect(ended.pid) {
-                        return say_errno("cannot collect", b"a process that has ended", errno);
+                        return self.rest("cannot collect", b"a process that has ended", errno, now);
                     }
                 }
                 Ok(None) => return,
-                Err(errno) => return say_errno("cannot look", b"for processes that have ended", errno),
+                Err(errno) => return self.rest("cannot look", b"for processes that have ended", errno, now),
             }
+        }
+    }
+
+    /// What could not be done is tried again after a rest.
+    fn rest(&mut self, what: &'static str, on: &[u8], errno: sys::Errno, now: Ms) {
+        self.rest_until_ms = now.saturating_add(RETRY_MS);
+        self.say_once(what, on, errno);
+    }
+
+    fn say_once(&mut self, what: &'static str, on: &[u8], errno: sys::Errno) {
+        if self.rest_said.replace((what, errno)) != Some((what, errno)) {
+            say_errno(what, on, errno);
         }
     }
 
@@ -433,40 +476,62 @@ impl Supervisor {
     /// A newline on the descriptor of `ready=FD` is readiness; whatever comes before it is not looked at. The
     /// end without one is not: the deadline decides.
     fn hear_awaited(&mut self, row: u32, now: Ms) {
-        let mut bytes = [0; 64];
-        loop {
+        for _ in 0..READY_READS_MAX {
             let Some(awaited) = self.processes.awaited().iter().find(|awaited| awaited.row == row) else {
                 return;
             };
-            match sys::pipe::read(&awaited.pipe, &mut bytes) {
-                Ok(Some(count)) if count > 0 => {
-                    if bytes.iter().take(count).any(|byte| *byte == b'\n') {
-                        self.engine.handle(Event::Ready { row }, now);
-                        return self.processes.forget_awaited(row);
-                    }
-                }
+            self.life.heard.fill(0);
+            self.life.heard_of = row.saturating_add(1);
+            match sys::pipe::read(&awaited.pipe, &mut self.life.heard) {
+                Ok(Some(count)) if count > 0 && !self.life.heard.contains(&b'\n') => continue,
                 Ok(None) => return,
-                Ok(Some(_)) | Err(_) => return self.processes.forget_awaited(row),
+                Ok(Some(_)) => self.hear_left(now),
+                Err(errno) => say_errno("cannot read", b"what says that an entry is ready", errno),
             }
+            return self.processes.forget_awaited(row);
+        }
+    }
+
+    /// Turns what was read into events: also what the life before has read, if it has come no further. Whatever it is is
+    /// forgotten first, lest it be the end of every life.
+    fn hear_left(&mut self, now: Ms) {
+        for place in 0..self.life.signals.len() {
+            let number = self.life.signals.get_mut(place).map_or(0, std::mem::take);
+            if number > 0 {
+                self.hear_signal(number.into(), now);
+            }
+        }
+        let heard_of = std::mem::take(&mut self.life.heard_of);
+        if let Some(row) = heard_of.checked_sub(1).filter(|_| self.life.heard.contains(&b'\n')) {
+            self.engine.handle(Event::Ready { row }, now);
         }
     }
 
     /// `READY=1` of sd_notify(3), from the main process or one of its session.
     fn hear_notify(&mut self, now: Ms) {
         let mut bytes = [0; 1024];
-        loop {
+        for _ in 0..NOTIFICATIONS_MAX {
             let Some(notify) = &self.notify else { return };
-            let Ok(Some((count, pid))) = notify.receive(&mut bytes) else { return };
+            let (count, pid) = match notify.look(&mut bytes) {
+                Ok(Some(received)) => received,
+                Ok(None) => return,
+                Err(errno) => {
+                    return self.rest("cannot receive", b"what says that an entry is ready", errno, now);
+                }
+            };
             let message = bytes.get(..count).unwrap_or(&[]);
-            if !message.split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
-                continue;
+            if message.split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
+                let row = self.engine.row_of_pid(pid).or_else(|| {
+                    let leader = sys::process::session_of(pid)?;
+                    self.engine.row_of_pid(leader)
+                });
+                if let Some(row) = row {
+                    self.engine.handle(Event::Ready { row }, now);
+                }
             }
-            let row = self.engine.row_of_pid(pid).or_else(|| {
-                let leader = sys::process::session_of(pid)?;
-                self.engine.row_of_pid(leader)
-            });
-            if let Some(row) = row {
-                self.engine.handle(Event::Ready { row }, now);
+            // Only now, lest a crash lose it.
+            if let Some(Err(errno)) = self.notify.as_ref().map(Notify::take) {
+                return self.rest("cannot take", b"what says that an entry is ready", errno, now);
             }
         }
     }
@@ -559,16 +624,17 @@ impl Supervisor {
                         );
                         continue;
                     }
+                    self.rest_said = None;
                     let Some(place) = self.clients.seat(fd, now) else { continue };
                     self.hear_requests(place, now);
                 }
                 Ok(None) => return,
-                // No descriptor is left. Somebody silent gives his up; else it is tried again a little later,
-                // instead of finding the same out in a circle.
-                Err(_) => {
-                    if !self.clients.make_room() {
-                        self.accept_after_ms = now.saturating_add(RETRY_MS);
-                        return;
+                Err(errno) => {
+                    self.say_once("cannot let in", b"a client", errno);
+                    // No descriptor is left? Somebody silent gives his up.
+                    let want = matches!(errno, sys::Errno::MFILE | sys::Errno::NFILE);
+                    if !want || !self.clients.make_room() {
+                        return self.rest("cannot let in", b"a client", errno, now);
                     }
                 }
             }
@@ -585,13 +651,20 @@ impl Supervisor {
 
     /// Everything is down: says so to those who wait for it, and takes the socket away.
     fn end(&mut self) -> i32 {
-        let now = sys::clock::now_ms();
+        let until = sys::clock::now_ms().saturating_add(LAST_LINES_MS);
         for place in 0..self.clients.len() {
-            if let Some(client) = self.clients.get_mut(place) {
-                if matches!(client.talk, Talk::End) {
-                    client.put(b"ok stopped\n");
-                    client.flush(now);
-                }
+            if let Some(client) =
+                self.clients.get_mut(place).filter(|client| matches!(client.talk, Talk::End))
+            {
+                client.put(b"ok stopped\n");
+            }
+            while self.engine_answers(place, until) && sys::clock::now_ms() < until {
+                let Some(client) = self.clients.get(place).filter(|client| client.wants_write()) else {
+                    break;
+                };
+                self.poll.clear();
+                self.poll.add(client.fd(), false, true);
+                let _ = self.poll.wait(Some(until));
             }
         }
         if let Some(listener) = self.listener.take() {

@@ -15,7 +15,7 @@ use super::environment::Environment;
 use super::life::Slot;
 use super::line::Line;
 use super::logs::{Awaited, Logs};
-use super::messages::say;
+use super::messages::{say, say_errno};
 use super::prefix::Prefixed;
 use crate::engine::rows::{Last, Row};
 use crate::engine::{Engine, Event};
@@ -45,6 +45,8 @@ pub struct Processes {
     unlimited: Vec<u8>,
     census: Census,
     census_taken: bool,
+    /// It was said that /proc cannot be looked through; again only when it could be meanwhile.
+    census_failed: bool,
     socket_marker: Vec<u8>,
     on_machine: bool,
     initscript: Option<CString>,
@@ -73,6 +75,7 @@ impl Processes {
             unlimited: Vec::new(),
             census: Census::new(),
             census_taken: false,
+            census_failed: false,
             socket_marker: [b"ISINIT_SOCKET=", socket].concat(),
             on_machine,
             initscript: None,
@@ -306,13 +309,16 @@ impl Processes {
         sent
     }
 
-    /// SIGKILL to a row's process, its group, and all of its cgroup.
-    pub fn kill(&mut self, engine: &Engine, row: u32, pid: u32) {
-        if let (Some(cgroups), Some(record)) = (&self.cgroups, engine.row(row)) {
-            let _ = cgroups.kill(record.tag());
-        }
-        let _ = sys::signals::send_group(pid as i32, consts::SIGKILL);
-        let _ = sys::signals::send(pid as i32, consts::SIGKILL);
+    /// SIGKILL to a row's process, its group, and all of its cgroup. The error is that of the last of the three, where
+    /// all have failed.
+    pub fn kill(&mut self, engine: &Engine, row: u32, pid: u32) -> Result<(), sys::Errno> {
+        let whole = match (&self.cgroups, engine.row(row)) {
+            (Some(cgroups), Some(record)) => cgroups.kill(record.tag()),
+            _ => Err(sys::Errno::SRCH),
+        };
+        let group = sys::signals::send_group(pid as i32, consts::SIGKILL);
+        let process = sys::signals::send(pid as i32, consts::SIGKILL);
+        whole.or(group).or(process)
     }
 
     /// The processes have changed: what a look through /proc has found is old.
@@ -323,31 +329,48 @@ impl Processes {
     /// A row's process has ended while being stopped: sends the signal to what it has left. Is there anything?
     pub fn sweep(&mut self, engine: &Engine, row: u32, main: u32, signal: i32) -> bool {
         let Some(record) = engine.row(row) else { return false };
-        match &self.cgroups {
-            Some(cgroups) => sweep_cgroup(cgroups, record.tag(), signal),
-            None => self.sweep_proc(engine, record, main, signal),
-        }
+        let found = self.cgroups.as_ref().and_then(|cgroups| sweep_cgroup(cgroups, record.tag(), signal));
+        found.unwrap_or_else(|| self.sweep_proc(engine, record, main, signal))
     }
 
     fn sweep_proc(&mut self, engine: &Engine, record: &Row, main: u32, signal: i32) -> bool {
-        if !self.census_taken && self.census.look().is_err() {
-            // Without /proc there is only the process group to go by.
-            return main > 1 && sys::signals::send_group(main as i32, signal).is_ok();
+        if !self.census_taken {
+            if let Err(errno) = self.census.look() {
+                return self.sweep_blindly(main, signal, errno);
+            }
+            (self.census_taken, self.census_failed) = (true, false);
         }
-        self.census_taken = true;
         let mut marker = Line::<{ TAG_MAX_BYTES + 16 }>::new();
         marker.text("ISINIT_TAG=").text(record.tag());
         let mut left = false;
         let known = |pid: u32| engine.row_of_pid(pid).is_some();
         let wanted = Wanted { main, marker: marker.bytes(), owner_marker: &self.socket_marker };
-        self.census.belonging(&wanted, known, |pid| {
+        let looked = self.census.belonging(&wanted, known, |pid| {
             left = true;
-            let _ = sys::signals::send(pid as i32, signal);
+            match sys::signals::send(pid as i32, signal) {
+                // It has gone meanwhile.
+                Err(sys::Errno::SRCH) => {}
+                sent => say_unsignalled(record.tag(), sent),
+            }
             if signal != consts::SIGKILL {
                 let _ = sys::signals::send(pid as i32, consts::SIGCONT);
             }
         });
-        left
+        match looked {
+            Ok(()) => left,
+            Err(errno) => self.sweep_blindly(main, signal, errno),
+        }
+    }
+
+    /// Without /proc there is only the process group to go by. Where it is there and could not be looked through,
+    /// nobody knows what is left: it has to be looked for again.
+    fn sweep_blindly(&mut self, main: u32, signal: i32, errno: sys::Errno) -> bool {
+        if !self.census_failed {
+            say_errno("cannot look", b"through /proc for what entries have left behind", errno);
+        }
+        self.census_failed = true;
+        let left = main > 1 && sys::signals::send_group(main as i32, signal).is_ok();
+        left || !matches!(errno, sys::Errno::NOENT | sys::Errno::SRCH)
     }
 
     /// What processes write, each line with its tag before it.
@@ -389,6 +412,13 @@ fn limits_of(entry: &Entry) -> Limits {
     Limits { memory_bytes: options.memory_bytes, cpu_percent: options.cpu_percent, pids: options.pids }
 }
 
+/// Says that a process of an entry could not be signalled.
+pub fn say_unsignalled(tag: &[u8], sent: Result<(), sys::Errno>) {
+    if let Err(errno) = sent {
+        say_errno("cannot signal", tag, errno);
+    }
+}
+
 /// Why a process could not be started.
 enum Trouble {
     /// For want of something that will be there later.
@@ -407,14 +437,16 @@ fn errno_word(errno: sys::Errno) -> u16 {
     errno.raw_os_error().unsigned_abs() as u16
 }
 
-fn sweep_cgroup(cgroups: &Cgroups, tag: &[u8], signal: i32) -> bool {
-    if cgroups.populated(tag) == Ok(false) {
+/// Is there something left in its cgroup? `None` if there is none that could be asked: it could not be made, or cannot
+/// be opened now.
+fn sweep_cgroup(cgroups: &Cgroups, tag: &[u8], signal: i32) -> Option<bool> {
+    if !cgroups.populated(tag).ok()?? {
         let _ = cgroups.remove(tag);
-        return false;
+        return Some(false);
     }
-    let _ = match signal {
+    let told = match signal {
         consts::SIGKILL => cgroups.kill(tag),
         _ => cgroups.signal(tag, signal).map(|_| ()),
     };
-    true
+    told.ok().map(|()| true)
 }

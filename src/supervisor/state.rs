@@ -9,25 +9,27 @@
 //!
 //! Only a nested daemon has it. The end of a process 1 is the end of all that it has started.
 
-use std::ffi::{CString, OsString};
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::life::rows_version;
-use super::messages::{say, say_errno};
+use super::messages::{place_words, say, say_errno};
 use crate::engine::rows::{GroupRow, NONE, Row};
 use crate::engine::{Engine, Memory};
 use crate::limits::{ENTRIES_MAX, GROUPS_MAX, TRANSITIONS_MAX};
 use crate::sys;
 use crate::sys::memory::{Plain, plain, read_records, write_records};
+use crate::sys::place;
 
 /// What the file begins with.
 const MAGIC: u64 = u64::from_be_bytes(*b"isinit.s");
 
-/// Where the groups and the rows stand.
-const GROUPS_AT: u64 = 4_096;
-const ROWS_AT: u64 = GROUPS_AT + (GROUPS_MAX * size_of::<GroupRow>()) as u64;
+/// Where the groups stand,
+pub const GROUPS_AT: u64 = 4_096;
+
+/// and the rows.
+pub const ROWS_AT: u64 = GROUPS_AT + (GROUPS_MAX * size_of::<GroupRow>()) as u64;
 
 plain! {
     /// The first record.
@@ -47,7 +49,7 @@ plain! {
 /// The file that is kept.
 pub struct StateFile {
     file: OwnedFd,
-    path: CString,
+    path: PathBuf,
     header: Header,
     /// Transitions that are in it.
     copied: u64,
@@ -61,10 +63,10 @@ pub struct Left {
 }
 
 /// The path of the state file: that of the socket and `.state`.
-fn path_of(socket: &Path) -> Option<CString> {
+fn path_of(socket: &Path) -> PathBuf {
     let mut path = OsString::from(socket);
     path.push(".state");
-    CString::new(path.into_vec()).ok()
+    path.into()
 }
 
 fn own_header() -> Header {
@@ -83,13 +85,13 @@ fn own_header() -> Header {
 
 /// Reads what a killed daemon has left at this socket into memory in which nothing is yet. `None`: nothing, or nothing
 /// that is to be believed.
-pub fn recover(socket: &Path, memory: &mut Memory<'static>) -> Option<Left> {
-    let path = path_of(socket)?;
+pub fn recover(socket: &Path, memory: &mut Memory) -> Option<Left> {
+    let path = path_of(socket);
     let file = match sys::files::open_own(&path) {
         Ok(file) => file,
-        Err(sys::Errno::NOENT) => return None,
-        Err(errno) => {
-            say_errno("not believed:", path.to_bytes(), errno);
+        Err(place::Error::Failed(sys::Errno::NOENT)) => return None,
+        Err(error) => {
+            sys::output::say(place_words("believe", &path, &error, "").as_bytes());
             return None;
         }
     };
@@ -114,10 +116,18 @@ pub fn recover(socket: &Path, memory: &mut Memory<'static>) -> Option<Left> {
 }
 
 impl StateFile {
-    /// Makes it anew, with all that there is now. Where it cannot be written there is none.
+    /// Makes it anew, with all that there is now. Where it cannot be written there is none; if that is another user's
+    /// doing, it is said.
     pub fn create(socket: &Path, engine: &Engine) -> Option<StateFile> {
-        let path = path_of(socket)?;
-        let file = sys::files::create_own(&path).ok()?;
+        let path = path_of(socket);
+        let file = match sys::files::create_own(&path) {
+            Ok(file) => file,
+            Err(place::Error::Failed(_)) => return None,
+            Err(error) => {
+                sys::output::say(place_words("write", &path, &error, "").as_bytes());
+                return None;
+            }
+        };
         let mut state = StateFile { file, path, header: own_header(), copied: 0, failed: false };
         state.copy_all(engine);
         Some(state)
@@ -192,14 +202,14 @@ impl StateFile {
     fn note(&mut self, written: Result<(), sys::Errno>) {
         if let Err(errno) = written {
             if !std::mem::replace(&mut self.failed, true) {
-                say_errno("cannot write", self.path.to_bytes(), errno);
+                say_errno("cannot write", self.path.as_os_str().as_encoded_bytes(), errno);
             }
         }
     }
 
     /// Everything is down: there is nothing to be known.
     pub fn remove(self) {
-        sys::files::remove(&self.path);
+        sys::files::remove_own(&self.path);
     }
 }
 

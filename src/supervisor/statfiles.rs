@@ -1,16 +1,17 @@
 //! The status files: IS::Init's `initstat`, and Cluster::Init's `clstat`. Each is replaced by rename, so that
 //! a reader never sees half of one.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::line::Line;
-use super::messages::say_errno;
+use super::messages::place_words;
 use crate::engine::Engine;
 use crate::engine::child::ChildState;
 use crate::engine::rows::{Flags, GroupFlags, Phase, Verdict};
 use crate::isinittab::{Action, Settings};
 use crate::sys;
 use crate::sys::files::Writer;
+use crate::sys::place;
 
 type StatLine = Line<512>;
 
@@ -58,19 +59,20 @@ impl StatFiles {
 }
 
 fn replace(file: &mut StatFile, write: impl FnOnce(&mut Writer)) {
-    match sys::files::replace(&file.path, write) {
-        Ok(()) => file.failed = false,
-        Err(errno) => {
-            if !file.failed {
-                say_path(&file.path, errno);
-            }
-            file.failed = true;
-        }
-    }
+    let written = sys::files::replace(&file.path, write);
+    file.note(written);
 }
 
-fn say_path(path: &Path, errno: sys::Errno) {
-    say_errno("cannot write the status file", path.as_os_str().as_encoded_bytes(), errno);
+impl StatFile {
+    fn note(&mut self, written: Result<(), place::Error>) {
+        if let Err(error) = &written {
+            if !self.failed {
+                let words = place_words("write the status file", &self.path, error, "");
+                sys::output::say(words.as_bytes());
+            }
+        }
+        self.failed = written.is_err();
+    }
 }
 
 /// `!startid ID`, a row for each group, `!endid ID`: a reader that finds two different numbers reads again.

@@ -12,16 +12,18 @@ use super::state::Left;
 use crate::engine::child::{ChildState, Ending};
 use crate::engine::rows::{Last, Row};
 use crate::engine::{Event, Ms, NEVER};
+use crate::isinittab::Table;
 use crate::sys;
 use crate::sys::signals::KILL;
 use crate::sys::survivor::{SLACK_MS, Survivor, find_marked};
+use crate::sys::user::Credentials;
 
 /// Milliseconds between two looks at what is left of an entry: the end of what is not our child is told to its parent.
 const LOOK_AGAIN_MS: Ms = 50;
 
 /// Finds the processes of these rows that still run.
-pub(super) fn find(left: &Left, rows: &mut [Row], socket: &Path) -> Vec<Survivor> {
-    add_unwritten(rows, socket);
+pub(super) fn find(left: &Left, rows: &mut [Row], socket: &Path, table: &Table) -> Vec<Survivor> {
+    add_unwritten(rows, socket, table);
     let found = watch(rows, |_| false);
     let (pid, count) =
         (itoa::Buffer::new().format(left.pid).to_owned(), itoa::Buffer::new().format(found.len()).to_owned());
@@ -58,18 +60,31 @@ pub(super) fn watch(rows: &[Row], is_child: impl Fn(u32) -> bool) -> Vec<Survivo
 }
 
 /// A process that was started in the very turn in which the daemon was killed is in no row. It has our socket and its
-/// tag in its environment, leads a session, and has started after its row was written.
-fn add_unwritten(rows: &mut [Row], socket: &Path) {
+/// tag in its environment, leads a session, and has started after its row was written. And it has the user that its entry
+/// is started as: everybody can call a process of his own so.
+fn add_unwritten(rows: &mut [Row], socket: &Path, table: &Table) {
     let marker = [b"ISINIT_SOCKET=", socket.as_os_str().as_bytes()].concat();
-    for (pid, started_ms, tag) in find_marked(&marker, b"ISINIT_TAG=") {
+    for marked in find_marked(&marker, b"ISINIT_TAG=") {
         let is_new = |row: &&mut Row| {
-            row.tag() == tag
+            row.tag() == marked.value
                 && row.state().pid().is_none()
-                && started_ms.saturating_add(SLACK_MS) >= row.since_ms
+                && marked.started_ms.saturating_add(SLACK_MS) >= row.since_ms
         };
-        if let Some(row) = rows.iter_mut().filter(|row| !row.is_vacant()).find(is_new) {
-            row.was_started(pid);
+        if user_of(table, &marked.value) != Some(marked.uid) {
+            continue;
         }
+        if let Some(row) = rows.iter_mut().filter(|row| !row.is_vacant()).find(is_new) {
+            row.was_started(marked.pid);
+        }
+    }
+}
+
+/// The user that an entry's processes are started as.
+fn user_of(table: &Table, tag: &[u8]) -> Option<u32> {
+    let entry = table.find_tag(tag).and_then(|number| table.entry(number));
+    match entry.as_ref().and_then(|entry| entry.options().user.as_deref()) {
+        Some(user) => Credentials::lookup(user).ok().map(|found| found.uid),
+        None => Some(sys::process::own_uid()),
     }
 }
 

@@ -103,7 +103,7 @@ impl Census {
     /// let mut census = Census::new();
     /// census.look().unwrap();
     /// let nobody = Wanted { main: 0, marker: b"ISINIT_TAG=no-such", owner_marker: b"" };
-    /// census.belonging(&nobody, |_pid| false, |pid| panic!("{pid}"));
+    /// census.belonging(&nobody, |_pid| false, |pid| panic!("{pid}")).unwrap();
     /// ```
     ///
     /// # Errors
@@ -133,21 +133,31 @@ impl Census {
             self.list.push(seen);
         }
         self.list.sort_unstable_by_key(|seen| seen.pid);
-        Ok(())
+        // A list in which we are not is none.
+        self.find(self.own_pid).map(|_| ()).ok_or(Errno::NOENT)
     }
 
     /// Names each live process that belongs to what is wanted, as it was at the last [`Census::look`]: see the module's
     /// first lines for who that is. `known` tells the processes that we have started ourselves and that still
     /// run: neither they nor what descends from them belong, whatever their environment says.
-    pub fn belonging(&mut self, wanted: &Wanted<'_>, known: impl Fn(u32) -> bool, mut name: impl FnMut(u32)) {
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOMEM, EIO: an environment could not be read, and nobody was named.
+    pub fn belonging(
+        &mut self,
+        wanted: &Wanted<'_>,
+        known: impl Fn(u32) -> bool,
+        mut name: impl FnMut(u32),
+    ) -> Result<(), Errno> {
         let reused = self.find(wanted.main).and_then(|at| self.list.get(at)).is_some_and(|seen| seen.alive);
         let main = if reused { 0 } else { wanted.main };
         self.list.iter_mut().for_each(|seen| seen.verdict = Verdict::Unknown);
         for at in 0..self.list.len() {
-            self.judge(at, main, wanted, &known);
+            self.judge(at, main, wanted, &known)?;
         }
         let belongs = |seen: &&Seen| seen.alive && seen.verdict == Verdict::Belongs;
         self.list.iter().filter(belongs).for_each(|seen| name(seen.pid));
+        Ok(())
     }
 
     /// Names each live process that descends from us, as it was at the last [`Census::look`].
@@ -173,7 +183,13 @@ impl Census {
 
     /// Climbs from a process to us or to the top, or to one that was judged before, and judges all on the way: those
     /// up to the last that shows a trace belong, those above do not. So each process is visited twice at most.
-    fn judge(&mut self, start: usize, main: u32, wanted: &Wanted<'_>, known: &impl Fn(u32) -> bool) {
+    fn judge(
+        &mut self,
+        start: usize,
+        main: u32,
+        wanted: &Wanted<'_>,
+        known: &impl Fn(u32) -> bool,
+    ) -> Result<(), Errno> {
         let mut way = Some(start);
         let mut last_trace = None;
         let end = loop {
@@ -184,7 +200,7 @@ impl Census {
             if seen.pid == self.own_pid || known(seen.pid) {
                 break Verdict::Other;
             }
-            if self.has_trace(seen, main, wanted) {
+            if self.has_trace(seen, main, wanted)? {
                 last_trace = Some(seen.pid);
             }
             way = self.find(seen.parent).filter(|_| seen.parent != seen.pid);
@@ -193,7 +209,7 @@ impl Census {
         let mut way = Some(start);
         while let Some(at) = way {
             let Some(seen) = self.list.get_mut(at).filter(|seen| seen.verdict == Verdict::Unknown) else {
-                return;
+                return Ok(());
             };
             let (pid, parent) = (seen.pid, seen.parent);
             seen.verdict = if pid == self.own_pid || known(pid) { end } else { verdict };
@@ -202,15 +218,23 @@ impl Census {
             }
             way = self.find(parent).filter(|_| parent != pid && pid != self.own_pid && !known(pid));
         }
+        Ok(())
     }
 
     /// Does a process show that it comes from the one that has ended?
-    fn has_trace(&self, seen: &Seen, main: u32, wanted: &Wanted<'_>) -> bool {
+    fn has_trace(&self, seen: &Seen, main: u32, wanted: &Wanted<'_>) -> Result<bool, Errno> {
         if main != 0 && (seen.group == main || seen.session == main) {
-            return true;
+            return Ok(true);
         }
         // The environment is looked into only where nothing else can tell: of orphans that came to us.
-        seen.parent == self.own_pid && is_marked(seen.pid, wanted)
+        if seen.parent != self.own_pid {
+            return Ok(false);
+        }
+        match is_marked(seen.pid, wanted) {
+            // It has gone meanwhile, or does not let itself be looked at: it has become another user, and we are not root.
+            Err(Errno::NOENT | Errno::SRCH | Errno::ACCESS | Errno::PERM) => Ok(false),
+            marked => marked,
+        }
     }
 }
 
@@ -235,9 +259,9 @@ fn open(pid: u32, file: &[u8]) -> Result<OwnedFd, Errno> {
 /// What /proc/PID/stat says of a process; `None` if it has gone meanwhile.
 fn see(pid: u32) -> Result<Option<Seen>, Errno> {
     let mut bytes = [0; STAT_BYTES];
-    let read = open(pid, b"/stat").and_then(|file| pipe::read(&file, &mut bytes));
+    let read = open(pid, b"/stat").and_then(|file| pipe::read(&file, &mut bytes)?.ok_or(Errno::AGAIN));
     match read {
-        Ok(count) => Ok(bytes.get(..count.unwrap_or(0)).and_then(|stat| parse_stat(pid, stat))),
+        Ok(count) => Ok(bytes.get(..count).and_then(|stat| parse_stat(pid, stat))),
         Err(Errno::NOENT | Errno::SRCH) => Ok(None),
         Err(errno) => Err(errno),
     }
@@ -256,14 +280,13 @@ fn parse_stat(pid: u32, stat: &[u8]) -> Option<Seen> {
 
 /// Was it born with both variables? Its environment is read in pieces; a variable that lies across the edge of
 /// two is put together.
-fn is_marked(pid: u32, wanted: &Wanted<'_>) -> bool {
-    let Ok(file) = open(pid, b"/environ") else { return false };
+fn is_marked(pid: u32, wanted: &Wanted<'_>) -> Result<bool, Errno> {
+    let file = open(pid, b"/environ")?;
     let mut bytes = [0; ENVIRONMENT_PIECE_BYTES];
     let (mut kept, mut marked, mut owned) = (0_usize, false, wanted.owner_marker.is_empty());
     loop {
-        let Ok(Some(count)) = pipe::read(&file, bytes.get_mut(kept..).unwrap_or_default()) else {
-            return false;
-        };
+        let read = pipe::read(&file, bytes.get_mut(kept..).unwrap_or_default())?;
+        let count = read.ok_or(Errno::AGAIN)?;
         let filled = kept.saturating_add(count);
         let all = bytes.get(..filled).unwrap_or_default();
         // What follows the last zero byte may go on in the next piece.
@@ -277,7 +300,7 @@ fn is_marked(pid: u32, wanted: &Wanted<'_>) -> bool {
             owned |= variable == wanted.owner_marker;
         }
         if count == 0 || (marked && owned) {
-            return marked && owned;
+            return Ok(marked && owned);
         }
         // A variable longer than the whole piece is none of those that are looked for.
         let rest = if whole == 0 && filled == bytes.len() { filled } else { whole };

@@ -97,7 +97,7 @@ impl Cgroups {
     /// use isinit::sys::cgroup::Cgroups;
     /// if let Some(cgroups) = Cgroups::find() {
     ///     let _group = cgroups.make(b"nginx").unwrap();
-    ///     assert_eq!(cgroups.populated(b"nginx"), Ok(false));
+    ///     assert_eq!(cgroups.populated(b"nginx"), Ok(Some(false)));
     ///     cgroups.close().unwrap();
     /// }
     /// ```
@@ -186,7 +186,7 @@ impl Cgroups {
         let list = openat(self.open(name)?, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         let (mut count, mut pid, mut buffer) = (0_usize, 0_i32, [0; 4_096]);
         loop {
-            let length = super::pipe::read(&list, &mut buffer)?.unwrap_or(0);
+            let length = super::pipe::read(&list, &mut buffer)?.ok_or(Errno::AGAIN)?;
             if length == 0 {
                 return Ok(count);
             }
@@ -203,19 +203,19 @@ impl Cgroups {
         }
     }
 
-    /// Whether a process lives in a group or below it (`cgroup.events`). Zombies do not count. A group that is
-    /// not there has none.
+    /// Whether a process lives in a group or below it (`cgroup.events`). Zombies do not count. `None`: there is no such
+    /// group.
     ///
     /// # Errors
     /// EMFILE, ENFILE and what else prevents from looking.
-    pub fn populated(&self, name: &[u8]) -> Result<bool, Errno> {
+    pub fn populated(&self, name: &[u8]) -> Result<Option<bool>, Errno> {
         let mut buffer = [0; 256];
         let events = match self.open(name).and_then(|dir| read_at(dir.as_fd(), c"cgroup.events", &mut buffer))
         {
-            Err(Errno::NOENT | Errno::NODEV) => return Ok(false),
+            Err(Errno::NOENT | Errno::NODEV) => return Ok(None),
             events => events?,
         };
-        Ok(events.split(|&byte| byte == b'\n').any(|line| line == b"populated 1"))
+        Ok(Some(events.split(|&byte| byte == b'\n').any(|line| line == b"populated 1")))
     }
 
     /// Removes a group, and those that were made below it. One that is not there is removed already.
@@ -393,12 +393,12 @@ mod tests {
     fn a_group_is_made_populated_signalled_killed_and_removed() {
         with_cgroups(|cgroups| {
             assert_eq!(cgroups.kill(b"a.b"), Err(Errno::NOENT));
-            assert_eq!(cgroups.populated(b"a.b"), Ok(false));
+            assert_eq!(cgroups.populated(b"a.b"), Ok(None));
             let group = cgroups.make(b"a.b").unwrap();
             assert!(cgroups.make(b"a.b").is_ok(), "twice is no error");
             assert_eq!(cgroups.signal(b"a.b", libc::SIGTERM), Ok(0));
             let (first, second) = (resident(&group), resident(&group));
-            assert_eq!(cgroups.populated(b"a.b"), Ok(true));
+            assert_eq!(cgroups.populated(b"a.b"), Ok(Some(true)));
             assert_eq!(cgroups.remove(b"a.b"), Err(Errno::BUSY));
             assert_eq!(cgroups.signal(b"a.b", 0), Ok(2));
             assert_eq!(cgroups.signal(b"a.b", libc::SIGTERM), Ok(2));
@@ -406,7 +406,7 @@ mod tests {
             let third = resident(&group);
             cgroups.kill(b"a.b").unwrap();
             assert_eq!(wait_for(third), 128 + 9);
-            assert_eq!(cgroups.populated(b"a.b"), Ok(false));
+            assert_eq!(cgroups.populated(b"a.b"), Ok(Some(false)));
             assert_eq!(cgroups.remove(b"a.b"), Ok(()));
             assert_eq!(cgroups.remove(b"a.b"), Ok(()), "gone already");
             cgroups.close().unwrap();

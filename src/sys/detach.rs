@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 use super::clock::now_ms;
+use super::place;
 use super::poll::PollSet;
 use super::raw::{exit_now, last_errno};
 use super::terminal::is_terminal;
@@ -83,14 +84,13 @@ pub fn detach() -> Result<Side, Errno> {
 /// Sends stdout and stderr to a file, which is made with mode 0640 if it is not there, and appended to.
 ///
 /// # Errors
-/// What open(2) and dup2(2) say; both are then as they were.
-pub fn log_to(path: &Path) -> Result<(), Errno> {
-    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOCTTY | OFlags::CLOEXEC;
-    // Non-blocking for the open alone: a FIFO without a reader is refused (ENXIO), not waited for.
-    let fd = openat(CWD, path, flags | OFlags::NONBLOCK, Mode::from_raw_mode(0o640))?;
+/// [`place::Error`], and what dup2(2) says; both are then as they were.
+pub fn log_to(path: &Path) -> Result<(), place::Error> {
+    let fd = place::open_log(path)?;
+    // Non-blocking for the open alone.
     rustix::fs::fcntl_setfl(&fd, OFlags::APPEND)?;
     rustix::stdio::dup2_stdout(&fd)?;
-    rustix::stdio::dup2_stderr(&fd)
+    Ok(rustix::stdio::dup2_stderr(&fd)?)
 }
 
 impl ReadEnd {
@@ -268,6 +268,6 @@ mod tests {
         }
         assert_eq!(std::fs::read(&path).unwrap(), b"a line\na line\n");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
-        assert_eq!(log_to(&scratch.0.join("no/log")), Err(Errno::NOENT));
+        assert_eq!(log_to(&scratch.0.join("no/log")), Err(Errno::NOENT.into()));
     }
 }

@@ -1,11 +1,11 @@
 //! Small files: replaced whole, so that no reader ever sees half of one.
 
+use super::place::{self, NAME_MAX_BYTES, Name, directory_of, may_replace};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
-use rustix::fs::{fchmod, fstat, openat, rename, statat, unlink, unlinkat};
+use rustix::fs::{fchmod, fstat, openat, renameat, statat, unlink, unlinkat};
 use rustix::io::Errno;
 use std::ffi::CStr;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Bytes of a path, its NUL included (PATH_MAX).
@@ -19,12 +19,26 @@ const BUFFER_BYTES: usize = 4_096;
 #[derive(Debug)]
 pub struct Writer {
     fd: OwnedFd,
+    directory: OwnedFd,
+    old: Name,
+    new: Name,
     buffer: [u8; BUFFER_BYTES],
     used: usize,
     failed: Option<Errno>,
 }
 
 impl Writer {
+    fn begin(path: &Path) -> Result<Writer, place::Error> {
+        let (mut old, mut new) = ([0; NAME_MAX_BYTES], [0; NAME_MAX_BYTES]);
+        let (directory, name) = directory_of(path, &mut old)?;
+        let new_name = c_path(&mut new, &[name.to_bytes(), b".new"])?;
+        may_replace(&directory, name)?;
+        let fd = create_in(&directory, new_name)?;
+        // Status is for everybody, whatever the daemon's umask.
+        let failed = fchmod(&fd, Mode::from_raw_mode(0o644)).err();
+        Ok(Writer { fd, directory, old, new, buffer: [0; BUFFER_BYTES], used: 0, failed })
+    }
+
     /// Appends bytes.
     pub fn put(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && self.failed.is_none() {
@@ -55,10 +69,19 @@ impl Writer {
         self.used = 0;
     }
 
-    fn finish(mut self) -> Result<(), Errno> {
+    fn finish(mut self) -> Result<(), place::Error> {
         self.flush();
-        self.failed.map_or(Ok(()), Err)
+        let (old, new) = (name(&self.old), name(&self.new));
+        let written = self.failed.map_or(Ok(()), Err);
+        written.and_then(|()| renameat(&self.directory, new, &self.directory, old)).map_err(|errno| {
+            let _ = unlinkat(&self.directory, new, AtFlags::empty());
+            errno.into()
+        })
     }
+}
+
+fn name(buffer: &Name) -> &CStr {
+    CStr::from_bytes_until_nul(buffer).unwrap_or_default()
 }
 
 /// Replaces a file (mode 0644) by what `write` puts into it: written beside it as `PATH.new`, then renamed
@@ -72,62 +95,57 @@ impl Writer {
 /// ```
 ///
 /// # Errors
-/// ENOSPC, EROFS, EACCES, ENOENT and what else open(2), write(2) and rename(2) say.
-pub fn replace(path: &Path, write: impl FnOnce(&mut Writer)) -> Result<(), Errno> {
-    let (mut old, mut new) = ([0; PATH_MAX_BYTES], [0; PATH_MAX_BYTES]);
-    let path = path.as_os_str().as_bytes();
-    let old = c_path(&mut old, &[path])?;
-    let new = c_path(&mut new, &[path, b".new"])?;
-    let mut writer = Writer { fd: create(new)?, buffer: [0; BUFFER_BYTES], used: 0, failed: None };
+/// [`place::Error`], with ENOSPC, EROFS, EACCES, ENOENT and what else open(2), write(2) and rename(2) say. What is there
+/// already, under either name, is not another user's.
+pub fn replace(path: &Path, write: impl FnOnce(&mut Writer)) -> Result<(), place::Error> {
+    let mut writer = Writer::begin(path)?;
     write(&mut writer);
-    writer.finish().and_then(|()| rename(new, old)).inspect_err(|_| {
-        let _ = unlink(new);
-    })
+    writer.finish()
 }
 
 /// Opens a file that a process of ours has made by [`create_own`], to read it: nobody else can have.
 ///
 /// # Errors
-/// ENOENT; ELOOP, EPERM: it is a link, or no file, or another user's, or has another name too, or others can write it.
-pub fn open_own(path: &CStr) -> Result<OwnedFd, Errno> {
+/// [`place::Error`], with ENOENT; ELOOP, EPERM: it is a link, or no file, or another user's, or has another name too, or
+/// others can write it.
+pub fn open_own(path: &Path) -> Result<OwnedFd, place::Error> {
+    let mut name = [0; NAME_MAX_BYTES];
+    let (directory, name) = directory_of(path, &mut name)?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = openat(CWD, path, flags, Mode::empty())?;
+    let file = openat(&directory, name, flags, Mode::empty())?;
     let stat = fstat(&file)?;
     let is_file = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile;
     let is_ours = stat.st_uid == super::process::own_uid() && stat.st_nlink == 1 && stat.st_mode & 0o022 == 0;
-    (is_file && is_ours).then_some(file).ok_or(Errno::PERM)
+    (is_file && is_ours).then_some(file).ok_or(Errno::PERM.into())
 }
 
 /// Makes a new file for ourselves (mode 0600), in place of what was there: neither a file nor a link to one is followed.
 ///
 /// # Errors
-/// ENOSPC, EROFS, EACCES, ENOENT; EISDIR: a directory is in the way.
-pub fn create_own(path: &CStr) -> Result<OwnedFd, Errno> {
+/// [`place::Error`], also of what is there already; ENOSPC, EROFS, EACCES, ENOENT; EISDIR: a directory is in the way.
+pub fn create_own(path: &Path) -> Result<OwnedFd, place::Error> {
+    let mut name = [0; NAME_MAX_BYTES];
+    let (directory, name) = directory_of(path, &mut name)?;
+    create_in(&directory, name)
+}
+
+/// Removes a file that [`create_own`] has made, if it is there.
+pub fn remove_own(path: &Path) {
+    let mut name = [0; NAME_MAX_BYTES];
+    let _ = directory_of(path, &mut name).and_then(|(directory, name)| place::remove(&directory, name));
+}
+
+/// A new file, which nobody else has put there. One that a killed daemon has left is removed.
+fn create_in(directory: &OwnedFd, name: &CStr) -> Result<OwnedFd, place::Error> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = || openat(CWD, path, flags, Mode::from_raw_mode(0o600));
+    let open = || openat(directory, name, flags, Mode::from_raw_mode(0o600));
     match open() {
         Err(Errno::EXIST) => {
-            unlinkat(CWD, path, AtFlags::empty())?;
-            open()
+            place::remove(directory, name)?;
+            Ok(open()?)
         }
-        result => result,
+        result => Ok(result?),
     }
-}
-
-/// Removes a file, if it is there.
-pub fn remove(path: &CStr) {
-    let _ = unlink(path);
-}
-
-/// A new file, which nobody else has put there: neither a file nor a link to one is followed. One that a killed
-/// daemon has left is removed.
-fn create(path: &CStr) -> Result<OwnedFd, Errno> {
-    let fd = create_own(path)?;
-    // Status is for everybody, whatever the daemon's umask.
-    fchmod(&fd, Mode::from_raw_mode(0o644)).inspect_err(|_| {
-        let _ = unlink(path);
-    })?;
-    Ok(fd)
 }
 
 /// May we read this file (access(2))? Allocates nothing.
@@ -173,7 +191,7 @@ pub(super) fn c_path<'b>(buffer: &'b mut [u8], parts: &[&[u8]]) -> Result<&'b CS
 /// Reads a small file of the kernel's (/proc, /sys, cgroup), which gives it in one piece.
 pub(super) fn read_at<'b>(dir: BorrowedFd<'_>, path: &CStr, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
     let fd = openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let length = super::pipe::read(&fd, buffer)?.unwrap_or(0);
+    let length = super::pipe::read(&fd, buffer)?.ok_or(Errno::AGAIN)?;
     Ok(buffer.get(..length).unwrap_or_default())
 }
 
@@ -228,7 +246,7 @@ mod tests {
             // A file larger than this is refused as on a full disk, by EFBIG once the signal is ignored.
             assert_eq!(crate::sys::spawn::tests::limit_file_size(8_192), Ok(()));
             let result = replace(&path, |file| file.put(&[b'x'; 100_000]));
-            i32::from(result == Err(Errno::FBIG))
+            i32::from(result == Err(Errno::FBIG.into()))
         });
         assert_eq!(status, 1);
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
@@ -238,10 +256,12 @@ mod tests {
     #[test]
     fn errors_are_told() {
         let scratch = Scratch::new("files");
-        assert_eq!(replace(&scratch.0.join("no/file"), |_| ()), Err(Errno::NOENT));
-        assert_eq!(replace(&scratch.0.join("x".repeat(300)), |_| ()), Err(Errno::NAMETOOLONG));
-        assert_eq!(replace(Path::new(&"x".repeat(5_000)), |_| ()), Err(Errno::NAMETOOLONG));
-        assert_eq!(replace(&scratch.0, |_| ()), Err(Errno::ISDIR), "a directory is in the way");
+        let told = |path: &Path| replace(path, |_| ()).unwrap_err();
+        assert_eq!(told(&scratch.0.join("no/file")), Errno::NOENT.into());
+        assert_eq!(told(&scratch.0.join("x".repeat(300))), Errno::NAMETOOLONG.into());
+        assert_eq!(told(&scratch.0.join("x".repeat(5_000)).join("x")), Errno::NAMETOOLONG.into());
+        assert_eq!(told(&scratch.0), Errno::ISDIR.into(), "a directory is in the way");
+        assert_eq!(told(&scratch.0.join("..")), Errno::ISDIR.into());
         assert!(!scratch.0.with_extension("new").exists());
     }
 }

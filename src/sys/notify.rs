@@ -11,7 +11,9 @@ use super::process::own_pid;
 use super::raw::last_errno;
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_passcred;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
+use rustix::net::{
+    AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, bind, recv, socket_with,
+};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Names that are tried until one is free. Another process can take a name before us, but not all of them.
@@ -39,7 +41,7 @@ impl Notify {
     /// ```
     /// let notify = isinit::sys::notify::Notify::open().unwrap();
     /// assert!(notify.name().starts_with(b"@isinit/"));
-    /// assert_eq!(notify.receive(&mut [0; 64]), Ok(None));
+    /// assert_eq!(notify.look(&mut [0; 64]), Ok(None));
     /// ```
     ///
     /// # Errors
@@ -85,11 +87,12 @@ impl Notify {
     }
 
     /// The next datagram: how many bytes of the buffer it takes (what does not fit is lost), and the process id
-    /// of its sender, 0 for one outside of our PID namespace. `None` when there is none now.
+    /// of its sender, 0 for one outside of our PID namespace. `None` when there is none now. It stays the next one until it
+    /// is [taken](Notify::take).
     ///
     /// # Errors
     /// What recvmsg(2) says, but EINTR and EAGAIN.
-    pub fn receive(&self, buffer: &mut [u8]) -> Result<Option<(usize, u32)>, Errno> {
+    pub fn look(&self, buffer: &mut [u8]) -> Result<Option<(usize, u32)>, Errno> {
         let mut control = Control([0; CONTROL_BYTES]);
         let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
         // SAFETY: msghdr is integers and pointers, for which zero is a value.
@@ -98,7 +101,7 @@ impl Notify {
         header.msg_iovlen = 1;
         header.msg_control = (&raw mut control).cast();
         header.msg_controllen = CONTROL_BYTES as _;
-        let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+        let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC | libc::MSG_PEEK;
         loop {
             // SAFETY: the header describes `buffer` and `control`, which both outlive the call.
             let count = unsafe { libc::recvmsg(self.fd.as_raw_fd(), &mut header, flags) };
@@ -109,6 +112,20 @@ impl Notify {
                 Errno::INTR => {}
                 Errno::AGAIN => return Ok(None),
                 errno => return Err(errno),
+            }
+        }
+    }
+
+    /// Takes the next datagram away.
+    ///
+    /// # Errors
+    /// EAGAIN: there is none; and what else recv(2) says.
+    pub fn take(&self) -> Result<(), Errno> {
+        // What does not fit into nothing is lost, and that is all of it.
+        loop {
+            match recv(&self.fd, &mut [0; 0], RecvFlags::DONTWAIT) {
+                Err(Errno::INTR) => {}
+                taken => return taken.map(|_| ()),
             }
         }
     }
@@ -159,7 +176,7 @@ mod tests {
         let other = Notify::open().unwrap();
         assert_ne!(notify.name(), other.name(), "two in one millisecond");
         let mut buffer = [0; 7];
-        assert_eq!(notify.receive(&mut buffer), Ok(None));
+        assert_eq!(notify.look(&mut buffer), Ok(None));
         let (read, write) = crate::sys::pipe::pair().unwrap();
         let status = in_child(|| {
             sendto(client(), b"READY=1\nSTATUS=x", SendFlags::empty(), &address(&notify)).unwrap();
@@ -172,9 +189,11 @@ mod tests {
         set.wait(None).unwrap();
         let mut pid = [0; 4];
         rustix::io::read(&read, &mut pid).unwrap();
-        assert_eq!(notify.receive(&mut buffer), Ok(Some((7, u32::from_ne_bytes(pid)))), "cut to the buffer");
+        assert_eq!(notify.look(&mut buffer), Ok(Some((7, u32::from_ne_bytes(pid)))), "cut to the buffer");
         assert_eq!(&buffer, b"READY=1");
-        assert_eq!(notify.receive(&mut buffer), Ok(None));
+        assert_eq!(notify.look(&mut buffer), Ok(Some((7, u32::from_ne_bytes(pid)))), "it is still there");
+        assert_eq!((notify.take(), notify.take()), (Ok(()), Err(Errno::AGAIN)));
+        assert_eq!(notify.look(&mut buffer), Ok(None));
     }
 
     #[test]
@@ -190,7 +209,8 @@ mod tests {
             let to = address(&notify);
             sendmsg_addr(client(), &to, &message, &mut ancillary, SendFlags::empty()).unwrap();
             drop(write);
-            assert_eq!(notify.receive(&mut [0; 64]), Ok(Some((7, own_pid()))));
+            assert_eq!(notify.look(&mut [0; 64]), Ok(Some((7, own_pid()))));
+            notify.take().unwrap();
             // Were it kept, the pipe would have a writer left, and this would wait for ever.
             assert_eq!(crate::sys::testing::read_all(&read), b"");
             0

@@ -200,7 +200,8 @@ fn write_some(fd: BorrowedFd<'_>, message: &[u8]) -> Option<usize> {
 /// the pipe; RWF_NOWAIT closes that gap where the kernel has it for this kind of file.
 fn write_now(fd: BorrowedFd<'_>, piece: &[u8]) -> Result<usize, Errno> {
     let mut asked = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
-    poll(&mut asked, Some(&Timespec::default()))?;
+    // Who cannot be asked (ENOMEM) may be ready later.
+    poll(&mut asked, Some(&Timespec::default())).map_err(|_| Errno::AGAIN)?;
     if !asked.iter().all(|slot| slot.revents().contains(PollFlags::OUT)) {
         return Err(Errno::AGAIN);
     }

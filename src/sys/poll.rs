@@ -7,8 +7,14 @@
 
 use super::clock::now_ms;
 use super::raw::last_errno;
+use crate::limits::RETRY_MS;
 use rustix::io::Errno;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+/// The pause in place of a wait that has failed: what is missing will be there later, and asking in a circle would take
+/// the processor from those who have it.
+const FAILED_PAUSE: Duration = Duration::from_millis(RETRY_MS);
 
 /// Descriptors to wait for, and after [`PollSet::wait`] what came of it. Takes its memory once.
 ///
@@ -60,7 +66,8 @@ impl PollSet {
     /// ([`super::clock::now_ms`]); `None` waits for ever. A deadline that is over looks and returns.
     ///
     /// # Errors
-    /// What poll(2) says (EINVAL above RLIMIT_NOFILE, ENOMEM); EINTR is no error, the wait goes on.
+    /// What poll(2) says (EINVAL above RLIMIT_NOFILE, ENOMEM); EINTR is no error, the wait goes on. Everything is
+    /// reported to be ready then, after a short pause: who asks each descriptor without waiting goes on, slowly.
     pub fn wait(&mut self, deadline_ms: Option<u64>) -> Result<(), Errno> {
         loop {
             let timeout = match deadline_ms {
@@ -72,7 +79,11 @@ impl PollSet {
                 Ok(0) if deadline_ms.is_some_and(|deadline| now_ms() < deadline) => {}
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno),
+                Err(errno) => {
+                    self.slots.iter_mut().for_each(|slot| slot.revents = slot.events);
+                    std::thread::sleep(FAILED_PAUSE);
+                    return Err(errno);
+                }
             }
         }
     }

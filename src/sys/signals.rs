@@ -122,14 +122,17 @@ impl Signals {
     /// Takes signals that have arrived and returns their number; 0 when there are none. Signals of one number that
     /// came faster than they were read are one: after SIGCHLD look for all that have ended.
     ///
+    /// A descriptor that cannot be read is no reason to be deaf: the signals are taken without it then.
+    ///
     /// # Errors
-    /// What read(2) says of a signalfd, but EAGAIN (0) and EINTR (tried again).
+    /// What rt_sigtimedwait(2) says, but EAGAIN (0) and EINTR (tried again).
     pub fn read(&self, arrived: &mut [Arrived; BATCH]) -> Result<usize, Errno> {
         let mut buffer = [MaybeUninit::<libc::signalfd_siginfo>::zeroed(); BATCH];
         // SAFETY: MaybeUninit<T> may be written as bytes, all of which are initialised (zeroed).
         let bytes =
             unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast::<u8>(), size_of_val(&buffer)) };
-        let read = super::pipe::read(&self.fd, bytes)?.unwrap_or(0);
+        let Ok(read) = super::pipe::read(&self.fd, bytes) else { return take_pending(arrived) };
+        let read = read.unwrap_or(0);
         let count = read.checked_div(size_of::<libc::signalfd_siginfo>()).unwrap_or(0);
         for (to, from) in arrived.iter_mut().zip(&buffer).take(count) {
             // SAFETY: all bytes are initialised, and every field of it is an integer.
@@ -140,6 +143,33 @@ impl Signals {
         }
         Ok(count)
     }
+}
+
+/// Takes signals that are pending, without a descriptor and without waiting (rt_sigtimedwait(2)).
+fn take_pending(arrived: &mut [Arrived; BATCH]) -> Result<usize, Errno> {
+    let (mask, at_once) = (!0_u64, [0_i64; 2]);
+    let mut count = 0_usize;
+    while let Some(place) = arrived.get_mut(count) {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        let pointers = [(&raw const mask) as Word, info.as_mut_ptr() as Word, at_once.as_ptr() as Word];
+        let [mask, to, timeout] = pointers;
+        // SAFETY: the kernel reads eight bytes of mask and a time of two words, which 16 zero bytes are on every
+        // architecture, and writes one siginfo_t.
+        match unsafe { syscall(libc::SYS_rt_sigtimedwait, [mask, to, timeout, 8, 0, 0]) } {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => break,
+            Err(errno) => return Err(errno),
+        }
+        // SAFETY: zero is a value of it, and what the kernel has written is another.
+        let info = unsafe { info.assume_init() };
+        // SAFETY: whoever sent it, these are integers inside of the structure.
+        let (pid, uid) = unsafe { (info.si_pid(), info.si_uid()) };
+        let by_kernel = info.si_code == SI_KERNEL;
+        *place = Arrived { number: info.si_signo, pid: u32::try_from(pid).unwrap_or(0), uid, by_kernel };
+        count = count.saturating_add(1);
+    }
+    Ok(count)
 }
 
 /// Sends a signal to one process (kill(2)); signal 0 asks whether it is there. Numbers up to 64 are

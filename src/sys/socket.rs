@@ -7,19 +7,25 @@
 //!
 //! The file has mode 0600 from its first moment: Linux gives it the mode of the socket, which is set before bind,
 //! less the umask, which is not touched.
+//!
+//! There is no bind(2) relative to a directory's descriptor. So the path is looked at first ([`place`]): where nobody else
+//! can change what it means, what is done by it afterwards is done where it was looked at.
 
 #![allow(unsafe_code)]
 
 use super::clock::now_ms;
+use super::place::{self, NAME_MAX_BYTES, make_directory_of};
 use super::poll::PollSet;
 use super::raw::last_errno;
 use rustix::fs::{
-    CWD, FileType, FlockOperation, Mode, OFlags, Stat, chmod, fchmod, flock, lstat, mkdir, openat, unlink,
+    AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, chmodat, fchmod, flock, lstat, openat, statat,
+    unlink,
 };
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, send, socket_with,
 };
+use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -34,7 +40,7 @@ const BACKLOG: i32 = 128;
 const LOCK_MS: u64 = 1_000;
 
 /// Why there is no socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// A daemon answers at this path.
     InUse,
@@ -42,18 +48,19 @@ pub enum Error {
     NotASocket,
     /// The path has more than [`PATH_MAX_BYTES`] bytes.
     TooLong,
-    /// Its directory could not be made.
-    Directory(Errno),
-    /// Another call failed.
-    Failed(Errno),
+    /// Its directory cannot be made or is not safe, a dead socket in its place is another user's, or a call has failed.
+    Place(place::Error),
+}
+
+impl From<place::Error> for Error {
+    fn from(error: place::Error) -> Error {
+        Error::Place(error)
+    }
 }
 
 impl From<Errno> for Error {
     fn from(errno: Errno) -> Error {
-        match errno {
-            Errno::NAMETOOLONG => Error::TooLong,
-            errno => Error::Failed(errno),
-        }
+        Error::Place(errno.into())
     }
 }
 
@@ -95,22 +102,25 @@ pub struct Listener {
 /// # Errors
 /// [`Error`].
 pub fn listen(path: &Path) -> Result<Listener, Error> {
+    if path.as_os_str().len() > PATH_MAX_BYTES {
+        return Err(Error::TooLong);
+    }
     let address = address(path)?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    make_directory(directory).map_err(Error::Directory)?;
-    let _lock = lock(directory);
+    let mut name = [0; NAME_MAX_BYTES];
+    let (directory, name) = make_directory_of(path, &mut name)?;
+    let _lock = lock(&directory);
     let fd = stream()?;
     let mode = Mode::RUSR | Mode::WUSR;
     fchmod(&fd, mode)?;
     if let Err(errno) = bind(&fd, &address) {
-        make_way(path, errno)?;
+        make_way(path, &directory, name, errno)?;
         bind(&fd, &address)?;
     }
     rustix::net::listen(&fd, BACKLOG)?;
-    let stat = lstat(path)?;
+    let stat = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if Mode::from_raw_mode(stat.st_mode) != mode {
         // A umask that takes from the owner too. More than 0600 it never had.
-        chmod(path, mode)?;
+        chmodat(&directory, name, mode, AtFlags::empty())?;
     }
     Ok(Listener { fd, path: path.to_owned(), file: file_of(&stat) })
 }
@@ -167,7 +177,7 @@ impl Listener {
     }
 
     /// The next connection, close-on-exec and non-blocking, with who it is from; `None` when there is none
-    /// now. Who connected and has gone again is passed over.
+    /// now, or when who connected has gone again: the descriptor is readable as long as others wait.
     ///
     /// # Errors
     /// EMFILE, ENFILE and ENOMEM: the connection stays in the queue, and the descriptor readable. What else accept4(2)
@@ -179,17 +189,21 @@ impl Listener {
                     let peer = peer(fd.as_fd())?;
                     return Ok(Some((fd, peer)));
                 }
-                Err(Errno::AGAIN) => return Ok(None),
-                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(Errno::AGAIN | Errno::CONNABORTED) => return Ok(None),
+                Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno),
             }
         }
     }
 
     /// Whether the file at the path is still the one that was made: not when somebody has removed or replaced
-    /// it, or has mounted something over its directory.
+    /// it, or has mounted something over its directory. When that cannot be seen (no memory, no permission) it is
+    /// believed to be: who would make another one finds that we answer at this one.
     pub fn still_there(&self) -> bool {
-        lstat(self.path.as_path()).is_ok_and(|stat| file_of(&stat) == self.file)
+        match lstat(self.path.as_path()) {
+            Ok(stat) => file_of(&stat) == self.file,
+            Err(errno) => !matches!(errno, Errno::NOENT | Errno::NOTDIR),
+        }
     }
 
     /// Stops listening, and removes the file if it is still ours.
@@ -221,30 +235,12 @@ fn file_of(stat: &Stat) -> [u64; 2] {
     [stat.st_dev as u64, stat.st_ino as u64]
 }
 
-/// mkdir -p with mode 0755 for what is missing. The depth is bounded by the length of a path.
-fn make_directory(path: &Path) -> Result<(), Errno> {
-    let mode = Mode::from_raw_mode(0o755);
-    let made = match (mkdir(path, mode), path.parent()) {
-        (Err(Errno::NOENT), Some(parent)) if !parent.as_os_str().is_empty() => {
-            make_directory(parent)?;
-            mkdir(path, mode)
-        }
-        (made, _) => made,
-    };
-    match made {
-        // The umask may have taken something away.
-        Ok(()) => chmod(path, mode),
-        Err(Errno::EXIST) => Ok(()),
-        Err(errno) => Err(errno),
-    }
-}
-
 /// The lock on a directory, as long as what is returned lives. Where there cannot be one (no permission to read
 /// it, a file system without locks), or where somebody keeps it, it is done without: whoever may read a directory can
 /// lock it.
-fn lock(directory: &Path) -> Option<OwnedFd> {
+fn lock(directory: &OwnedFd) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = openat(CWD, directory, flags, Mode::empty()).ok()?;
+    let fd = openat(directory, c".", flags, Mode::empty()).ok()?;
     let until = now_ms().saturating_add(LOCK_MS);
     while flock(&fd, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) && now_ms() < until {
         // No event tells that a lock is free.
@@ -254,15 +250,16 @@ fn lock(directory: &Path) -> Option<OwnedFd> {
 }
 
 /// Removes a dead socket at `path`, where a bind has failed with `errno`.
-fn make_way(path: &Path, errno: Errno) -> Result<(), Error> {
+fn make_way(path: &Path, directory: &OwnedFd, name: &CStr, errno: Errno) -> Result<(), Error> {
     if errno != Errno::ADDRINUSE {
         return Err(errno.into());
     }
-    if FileType::from_raw_mode(lstat(path)?.st_mode) != FileType::Socket {
+    let found = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
         return Err(Error::NotASocket);
     }
     match connect(path) {
-        Err(Errno::CONNREFUSED) => Ok(unlink(path)?),
+        Err(Errno::CONNREFUSED) => Ok(place::remove(directory, name)?),
         // Connected; a full queue; a socket of another type: somebody is there.
         Ok(_) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Err(Error::InUse),
         Err(errno) => Err(errno.into()),
@@ -294,6 +291,10 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    fn directory(scratch: &Scratch) -> OwnedFd {
+        make_directory_of(&scratch.0.join("init.s"), &mut [0; NAME_MAX_BYTES]).unwrap().0
     }
 
     #[test]
@@ -336,7 +337,7 @@ mod tests {
     fn a_daemon_that_is_about_to_listen_is_waited_for() {
         let scratch = Scratch::new("socket");
         let path = scratch.0.join("init.s");
-        let held = lock(&scratch.0);
+        let held = lock(&directory(&scratch));
         assert!(held.is_some());
         let second = std::thread::spawn({
             let path = path.clone();
@@ -352,7 +353,7 @@ mod tests {
     #[test]
     fn who_keeps_the_directory_locked_keeps_nobody_out() {
         let scratch = Scratch::new("socket");
-        let _held = lock(&scratch.0);
+        let _held = lock(&directory(&scratch));
         assert!(listen(&scratch.0.join("init.s")).is_ok());
     }
 
@@ -377,7 +378,7 @@ mod tests {
         assert!(listen(&scratch.0.join("x".repeat(room))).is_ok());
         std::fs::write(scratch.0.join("file"), "").unwrap();
         let under_file = listen(&scratch.0.join("file/a/init.s")).unwrap_err();
-        assert_eq!(under_file, Error::Directory(Errno::NOTDIR));
+        assert_eq!(under_file, Errno::NOTDIR.into());
         assert_eq!(connect(Path::new("/nowhere/init.s")).unwrap_err(), Errno::NOENT);
     }
 

@@ -3,6 +3,7 @@
 
 use super::clock;
 use super::process::session_of;
+use rustix::fs::{CWD, Dir, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use rustix::time::{ClockId, clock_gettime};
@@ -31,14 +32,16 @@ impl Survivor {
         let Some(number) = i32::try_from(pid).ok().filter(|pid| *pid > 1).and_then(Pid::from_raw) else {
             return Ok(None);
         };
-        let fd = match pidfd_open(number, PidfdFlags::NONBLOCK) {
-            Ok(fd) => fd,
-            Err(Errno::SRCH) => return Ok(None),
-            Err(errno) => return Err(errno),
-        };
+        let fd = pidfd_open(number, PidfdFlags::NONBLOCK);
         // Asked after the descriptor is there: it is the same one, or nobody's.
         let is_old = started_ms(pid).is_some_and(|started| started <= at_ms.saturating_add(SLACK_MS));
-        Ok((is_old && session_of(pid) == Some(pid)).then_some(Survivor { pid, fd }))
+        match fd {
+            Err(Errno::SRCH) => Ok(None),
+            // Also where it cannot be watched: who asks does something to it then.
+            _ if !is_old || session_of(pid) != Some(pid) => Ok(None),
+            Ok(fd) => Ok(Some(Survivor { pid, fd })),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// Its process id.
@@ -58,26 +61,49 @@ impl Survivor {
     }
 }
 
-/// Finds the leaders of sessions that were born with this variable (`NAME=VALUE`) in their environment, earliest first:
-/// their process ids, when they started (milliseconds of [`clock::now_ms`]), and the value of another variable. Allocates.
-pub fn find_marked(marker: &[u8], other: &[u8]) -> Vec<(u32, u64, Vec<u8>)> {
+/// A process that has a variable in its environment. Anybody can have it there: who it is tells its user.
+#[derive(Debug)]
+pub struct Marked {
+    /// Its process id.
+    pub pid: u32,
+    /// Its user: the real one, which a program that is set-user-ID leaves as it was.
+    pub uid: u32,
+    /// When it started, in milliseconds of [`clock::now_ms`].
+    pub started_ms: u64,
+    /// The value of another variable.
+    pub value: Vec<u8>,
+}
+
+/// Finds the leaders of sessions that were born with this variable (`NAME=VALUE`) in their environment, and with another
+/// one (`NAME=`), earliest first. Allocates.
+pub fn find_marked(marker: &[u8], other: &[u8]) -> Vec<Marked> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let proc = openat(CWD, c"/proc", flags, Mode::empty()).and_then(Dir::new);
+    for entry in proc.into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok()) else { continue };
         if session_of(pid) != Some(pid) {
             continue;
         }
-        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let variables = || environment.split(|byte| *byte == 0);
         let value = variables().find_map(|variable| variable.strip_prefix(other));
-        if let (Some(value), Some(started)) = (value, started_ms(pid)) {
+        if let (Some(value), Some(started_ms), Some(uid)) = (value, started_ms(pid), real_uid(pid)) {
             if variables().any(|variable| variable == marker) {
-                found.push((pid, started, value.to_vec()));
+                found.push(Marked { pid, uid, started_ms, value: value.to_vec() });
             }
         }
     }
-    found.sort_by_key(|(_, started, _)| *started);
+    found.sort_by_key(|marked| marked.started_ms);
     found
+}
+
+/// Whose process it is: the owner of its directory in /proc tells that only of one that lets itself be looked at.
+fn real_uid(pid: u32) -> Option<u32> {
+    let status = std::fs::read(format!("/proc/{pid}/status")).ok()?;
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:\t"))?;
+    let uid = line.split(|byte| *byte == b'\t').next()?;
+    std::str::from_utf8(uid).ok()?.parse().ok()
 }
 
 /// When a process started, on the clock of [`clock::now_ms`] (proc_pid_stat(5), field 22). The kernel counts from its

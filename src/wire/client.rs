@@ -93,7 +93,12 @@ impl Connection {
             ErrorKind::InvalidInput => ClientError::TooLong(path.into()),
             _ => ClientError::Io(error),
         })?;
-        Ok(Connection { stream: BufReader::new(stream), deadline: None })
+        Ok(Connection::over(stream))
+    }
+
+    /// A connection to a daemon that is there already.
+    pub fn over(stream: UnixStream) -> Connection {
+        Connection { stream: BufReader::new(stream), deadline: None }
     }
 
     /// The answer has to be there by then.
@@ -248,7 +253,7 @@ mod tests {
     #[test]
     fn a_deadline_ends_the_wait() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let mut connection = Connection { stream: BufReader::new(ours), deadline: None };
+        let mut connection = Connection::over(ours);
         connection.set_deadline(Some(Duration::from_millis(10)));
         assert!(matches!(connection.gather(b":tell a b wait"), Err(ClientError::TimedOut)));
     }

@@ -368,8 +368,8 @@ impl Daemon {
     /// The same where it may fail.
     pub fn try_ask(&self, request: impl AsRef<[u8]>) -> std::io::Result<Vec<String>> {
         let mut stream = self.connect()?;
-        stream.write_all(request.as_ref())?;
-        stream.write_all(b"\n")?;
+        // In one piece: who answers anything with the same sentence may close after the first.
+        stream.write_all(&[request.as_ref(), b"\n"].concat())?;
         let lines = answer(&mut BufReader::new(stream))?;
         if lines.is_empty() {
             return Err(ErrorKind::UnexpectedEof.into());

@@ -60,9 +60,16 @@ pub struct Imported {
 }
 
 /// Can a group have this name?
+///
+/// ```
+/// use isinit::isinittab::is_group_name;
+/// assert!(is_group_name(b"web") && !is_group_name(b"#web") && !is_group_name(b"web\\"));
+/// ```
 pub fn is_group_name(name: &[u8]) -> bool {
-    // A line that begins with this mark would be a comment.
-    !name.is_empty() && !name.starts_with(b"#") && setting::group(name).is_ok()
+    // A line that begins with the one mark would be a comment; the other at its end, as in the setting `group`, would
+    // continue it.
+    let marked = name.starts_with(b"#") || name.ends_with(b"\\");
+    !name.is_empty() && !marked && setting::group(name).is_ok()
 }
 
 /// Makes a table of the inittab `source`, which diagnostics call `name`. Its entries get the group `group`. Without
