@@ -21,9 +21,10 @@ LINK_riscv64gc-unknown-linux-musl   = $(shell python3 qemu/cross.py riscv64)
 # The standard library is built with the program, for size, and without what a program that does not unwind
 # has no use for: the symbol reader of backtraces alone is larger than all of isinit. Cargo offers that on
 # stable only to those who say RUSTC_BOOTSTRAP; a plain `cargo build --release` works too, and is larger.
-# Little is copied to where it is called: most of what isinit does is a system call.
+# Little is copied to where it is called, and what is the same in many places is put into one: most of what isinit does is
+# a system call.
 SMALL := RUSTC_BOOTSTRAP=1 RUSTFLAGS='$(strip $(RUSTFLAGS) -C force-unwind-tables=no \
-	-C llvm-args=-inline-threshold=5 $(LINK_$(TARGET)))'
+	-C llvm-args=-inline-threshold=5 -C llvm-args=-enable-machine-outliner=always $(LINK_$(TARGET)))'
 SMALL_STD := -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
 
 # The machines that are booted, and what Rust calls them.
@@ -50,8 +51,8 @@ NOT_ROOT := $(filter-out 0,$(shell id -u))
 heading = @printf '\n== %s\n' '$(1)'
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test qemu qemu-test sim bench doc install install-init clean help \
-        needs-build needs-test needs-qemu format lint size tests doctests manpages installed
+.PHONY: build demo test qemu qemu-test sim fuzz fuzz-corpus faults soak bench doc install install-init clean help \
+        needs-build needs-test needs-qemu needs-fuzz needs-bench format lint size tests doctests manpages installed
 # The steps of `make test` are a sequence to be read, also under -j; cargo is parallel by itself.
 .NOTPARALLEL:
 
@@ -117,8 +118,20 @@ sim: needs-build ## the engine against a fake kernel: SEED= to repeat a history,
 	ISINIT_SIM_STEPS=$(or $(STEPS),10000000) \
 	cargo test --release --lib engine::sim::a_million_steps -- --exact --nocapture
 
-bench: build ## how fast, as a ratio to a bare loop in C in the same run
-	ISINIT_BIN=$(BIN) cargo bench --bench bench
+fuzz: needs-fuzz ## looks for bytes that break what reads them: SECONDS= for all of it (420)
+	sh .ci/fuzz $(or $(SECONDS),420)
+
+fuzz-corpus: needs-fuzz ## takes what `make fuzz` has found on its way into the corpora that the tests replay
+	sh .ci/fuzz merge
+
+faults: needs-test build ## every system call made to fail with every errno, and a crash at each, for about 20 minutes
+	ISINIT_BIN=$(BIN) cargo test --test faults -- --ignored --nocapture --test-threads=1
+
+soak: needs-test build ## a thousand services that come and go: SECONDS= for how long (600)
+	ISINIT_BIN=$(BIN) SOAK_SECONDS=$(or $(SECONDS),600) cargo test --test soak -- --ignored --nocapture
+
+bench: needs-bench build ## isinit beside its peers and bare loops in C: BENCH= for options of benches/bench.py
+	python3 benches/bench.py $(BENCH) $(BIN)
 
 doc: needs-build ## the library's documentation, a broken link being an error
 	$(call heading,documentation)
@@ -150,6 +163,12 @@ needs-test:
 	@sh .ci/needs build $(TARGET)
 	$(call heading,what the tests need)
 	@sh .ci/needs test $(TARGET)
+
+needs-bench:
+	@sh .ci/needs bench $(TARGET)
+
+needs-fuzz:
+	@sh .ci/needs fuzz
 
 needs-qemu:
 	@sh .ci/needs qemu $(ARCH)
