@@ -17,6 +17,7 @@
 use super::memory::{Shared, plain};
 use super::process::{is_pid1, own_pid};
 use super::raw::{Word, last_errno, syscall};
+use super::signals::{mask, set_mask};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, readlinkat, statat};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
@@ -262,7 +263,11 @@ impl Reexec {
     /// one of them, and says before where it was.
     pub fn handle_faults(&self) {
         super::output::say_panics();
+        // The C library's sigaction(3) blocks all signals while it sets that of SIGABRT, and does not look whether it
+        // could: what it sets back then is whatever was on its stack, and nobody would hear of a child's end any more.
+        let blocked = mask();
         FAULTS.into_iter().for_each(handle);
+        let _ = blocked.and_then(set_mask);
     }
 
     /// Where our program was when it was executed: where a newer one is now, after an upgrade.

@@ -220,10 +220,20 @@ const fn bit(signal: i32) -> u64 {
 /// Sets the calling thread's mask, and returns the one before (rt_sigprocmask(2)). Async-signal-safe: a forked child
 /// uses it too.
 pub(super) fn set_mask(mask: Mask) -> Result<Mask, Errno> {
+    change_mask(Some(&mask))
+}
+
+/// The calling thread's mask.
+pub(super) fn mask() -> Result<Mask, Errno> {
+    change_mask(None)
+}
+
+fn change_mask(new: Option<&Mask>) -> Result<Mask, Errno> {
     let (how, mut before) = (Word::from(libc::SIG_SETMASK), 0_u64);
-    let (new, old) = ((&raw const mask.0) as Word, (&raw mut before) as Word);
-    // SAFETY: the kernel reads eight bytes behind the one pointer and writes eight behind the other, which is what a u64
-    // has.
+    let new = new.map_or(0, |mask| (&raw const mask.0) as Word);
+    let old = (&raw mut before) as Word;
+    // SAFETY: the kernel reads eight bytes behind the one pointer, where it is not null, and writes eight behind the
+    // other, which is what a u64 has.
     unsafe { syscall(libc::SYS_rt_sigprocmask, [how, new, old, 8, 0, 0]) }.map(|_| Mask(before))
 }
 
