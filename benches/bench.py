@@ -12,6 +12,7 @@ the peer's where it wants an inittab. The peers are Debian's packages, unpacked 
 """
 
 import argparse
+import contextlib
 import ctypes
 import json
 import math
@@ -150,7 +151,9 @@ class Namespace:
 
     def __exit__(self, *_):
         for pid in children(self.process.pid):
-            os.kill(pid, signal.SIGKILL)
+            # Who has done its work has perhaps ended meanwhile.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
     def until(self, holds, what):
