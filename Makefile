@@ -21,10 +21,10 @@ LINK_riscv64gc-unknown-linux-musl   = $(shell python3 qemu/cross.py riscv64)
 # The standard library is built with the program, for size, and without what a program that does not unwind
 # has no use for: the symbol reader of backtraces alone is larger than all of isinit. Cargo offers that on
 # stable only to those who say RUSTC_BOOTSTRAP; a plain `cargo build --release` works too, and is larger.
-# Little is copied to where it is called, and what is the same in many places is put into one: most of what isinit does is
-# a system call.
+# Little is copied to where it is called (15 instructions at most; of what costs time in a loop, the lexer's search, that is
+# seen to by hand), and what is the same in many places is put into one: most of what isinit does is a system call.
 SMALL := RUSTC_BOOTSTRAP=1 RUSTFLAGS='$(strip $(RUSTFLAGS) -C force-unwind-tables=no \
-	-C llvm-args=-inline-threshold=5 -C llvm-args=-enable-machine-outliner=always $(LINK_$(TARGET)))'
+	-C llvm-args=-inline-threshold=15 -C llvm-args=-enable-machine-outliner=always $(LINK_$(TARGET)))'
 SMALL_STD := -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
 
 # The machines that are booted, and what Rust calls them.

@@ -85,6 +85,11 @@ impl Report {
         }
     }
 
+    /// How much has been said, or was left out.
+    pub(super) fn said(&self) -> usize {
+        self.diagnostics.len().saturating_add(self.left_out)
+    }
+
     /// Notes that there is more than is shown.
     pub(super) fn leave_out(&mut self) {
         self.left_out = self.left_out.saturating_add(1);

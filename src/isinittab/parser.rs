@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::diagnostic::{Diagnostic, Report, Severity, excerpt};
 use super::entry::{Action, Levels, Process, Record};
 use super::glob::is_pattern;
-use super::lexer::{Lexer, Logical, Span, fields, is_blank, locate, pieces};
+use super::lexer::{Lexer, Logical, Span, fields, find, is_blank, locate, pieces};
 use super::option::NAMES as OPTIONS;
 use super::setting::NAMES as SETTINGS;
 use super::source::Sources;
@@ -35,6 +35,7 @@ pub fn read(sources: Sources) -> Result<Loaded, Report> {
         logs: Vec::new(),
         initdefaults: Vec::new(),
         known_options: BTreeMap::from([(Options::default().digest, 0)]),
+        same: None,
         offers: 0,
         settings_seen: Vec::new(),
     };
@@ -71,6 +72,9 @@ pub(super) struct Parser<'s> {
     pub initdefaults: Vec<(u32, Place)>,
     /// The place in the table of options that were seen, by digest.
     pub known_options: BTreeMap<u64, u32>,
+    /// The last action field with options of which nothing was to be said, and what it says: entries of one kind stand
+    /// together.
+    same: Option<(Span, Kind)>,
     /// How often the nearest name was looked for among all that the table has.
     pub offers: usize,
     sources: &'s Sources,
@@ -103,8 +107,8 @@ impl Parser<'_> {
     }
 
     fn read_line(&mut self) {
-        if self.bytes(self.line.span).contains(&0) {
-            return self.error_zero();
+        if let Some(zero) = find(self.bytes(self.line.span), 0) {
+            return self.error_zero(zero);
         }
         let (parts, count) = fields(self.line.span, &self.table.text);
         let [group, tag, levels, action, process] = parts;
@@ -118,8 +122,7 @@ impl Parser<'_> {
         self.read_entry(group, tag, levels, action, process);
     }
 
-    fn error_zero(&mut self) {
-        let zero = self.bytes(self.line.span).iter().position(|byte| *byte == 0).unwrap_or(0);
+    fn error_zero(&mut self, zero: usize) {
         let at = self.line.span.at.saturating_add(zero as u32);
         self.error(Span { at, length: 1 }, "a zero byte", "no process can have one in an argument");
     }
@@ -202,10 +205,10 @@ impl Parser<'_> {
         self.check_name(group, "group", WORD_MAX_BYTES);
         self.check_group(group);
         let is_new = self.check_name(tag, "tag", TAG_MAX_BYTES) && self.check_tag(tag);
-        let read = self.read_action(action);
-        self.check_levels(levels, read.action);
-        if read.is_known {
-            self.check_process(read.action, process);
+        let kind = self.read_kind(action);
+        self.check_levels(levels, kind.action);
+        if kind.is_known {
+            self.check_process(kind.action, process);
         }
         if self.table.entries.len() >= ENTRIES_MAX {
             let help = format!("a table has at most {ENTRIES_MAX}");
@@ -213,12 +216,12 @@ impl Parser<'_> {
         }
         let Some(group) = self.intern_group(group) else { return };
         let index = self.table.entries.len() as u32;
-        self.take_initdefault(group, read.action, levels);
-        if let Some(field) = read.log {
+        self.take_initdefault(group, kind.action, levels);
+        if let Some(field) = kind.log {
             self.logs.push((index, self.place(field)));
         }
-        let options = self.intern_options(read.options);
-        let (line, file, action) = (self.line.line, self.source as u16, read.action);
+        let (line, file) = (self.line.line, self.source as u16);
+        let Kind { action, options, .. } = kind;
         self.table.entries.push(Record { group, tag, levels, process, options, line, file, action });
         if is_new {
             let Table { tags, entries, text, .. } = &mut self.table;
@@ -319,6 +322,22 @@ impl Parser<'_> {
         }
     }
 
+    /// The action field. One that is the same as the last is not read again, unless there was something to say about it,
+    /// or its log has its place to be remembered.
+    fn read_kind(&mut self, field: Span) -> Kind {
+        if let Some((last, kind)) = self.same
+            && self.bytes(last) == self.bytes(field)
+        {
+            return kind;
+        }
+        let said = self.report.said();
+        let read = self.read_action(field);
+        let options = self.intern_options(read.options);
+        let kind = Kind { action: read.action, is_known: read.is_known, options, log: read.log };
+        self.same = Some((field, kind)).filter(|_| said == self.report.said() && kind.log.is_none());
+        kind
+    }
+
     fn read_action(&mut self, field: Span) -> ActionField {
         let parts: SmallVec<[Span; 8]> = pieces(field, &self.table.text).collect();
         let mut read = ActionField::default();
@@ -395,7 +414,7 @@ impl Parser<'_> {
             let help =
                 format!("what is to be started? only `off` and `initdefault` do without; this is `{name}`");
             self.error(field, "the process is empty", &help);
-        } else if !process.shell && process.words().nth(ARGUMENTS_MAX).is_some() {
+        } else if !process.shell && has_too_many_words(&process) {
             let message = format!("a process has at most {ARGUMENTS_MAX} words where there is no shell");
             self.error(field, &message, "write it into a script");
         }
@@ -503,7 +522,16 @@ impl Parser<'_> {
     }
 }
 
-/// What an action field says.
+/// What an action field says, its options by their number in the table.
+#[derive(Clone, Copy)]
+struct Kind {
+    action: Action,
+    is_known: bool,
+    options: u32,
+    log: Option<Span>,
+}
+
+/// An action field while it is read.
 struct ActionField {
     /// `Off` if there is none of that name.
     action: Action,
@@ -529,6 +557,11 @@ fn halves(part: Span, text: &[u8]) -> (Span, Option<Span>) {
     let front = name.length.saturating_add(1);
     let value = Span { at: part.at.saturating_add(front), length: part.length.saturating_sub(front) };
     (name.trimmed(text), Some(value.trimmed(text)))
+}
+
+/// A word has a byte, and a blank before the next one.
+fn has_too_many_words(process: &Process) -> bool {
+    process.text.len() > ARGUMENTS_MAX.saturating_mul(2) && process.words().nth(ARGUMENTS_MAX).is_some()
 }
 
 fn letters(word: &str) -> String {

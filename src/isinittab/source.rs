@@ -164,17 +164,17 @@ impl Sources {
     fn patterns(&self) -> Vec<(u32, PathBuf)> {
         let mut patterns = Vec::new();
         let Some(main) = self.sources.first() else { return patterns };
-        // Most tables have none, and need not be gone through twice.
-        if !main.bytes.windows(7).any(|window| window == b"include") {
-            return patterns;
-        }
+        // A line that is no setting is not looked into: most tables have a hundred entries for each setting.
+        let is_setting = |text: &[u8]| text.trim_ascii_start().first() == Some(&b':');
         let mut lexer = Lexer::new(&main.bytes);
         let mut text = Vec::new();
         while let Some(line) = lexer.next(&mut text) {
-            let ([a, b, c, name, value], _) = fields(line.span, &text);
-            let setting = [a, b, c].iter().all(|field| field.length == 0);
-            if setting && name.of(&text) == b"include" && value.length > 0 {
-                patterns.push((line.line, PathBuf::from(OsStr::from_bytes(value.of(&text)))));
+            if is_setting(&text) {
+                let ([a, b, c, name, value], _) = fields(line.span, &text);
+                let setting = [a, b, c].iter().all(|field| field.length == 0);
+                if setting && name.of(&text) == b"include" && value.length > 0 {
+                    patterns.push((line.line, PathBuf::from(OsStr::from_bytes(value.of(&text)))));
+                }
             }
             text.clear();
         }

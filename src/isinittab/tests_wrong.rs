@@ -61,6 +61,26 @@ impl Drop for Directory {
 }
 
 #[test]
+fn the_same_action_field_again_is_as_wrong_again() {
+    let thrice = |action: &str| {
+        let lines = (1..=3).map(|n| format!("g:t{n}:1:{action}:x\n")).collect::<String>();
+        let said = said(lines);
+        let places = |n: usize| said.contains(&format!("t:{n}:"));
+        assert!((1..=3).all(places), "{said}");
+    };
+    thrice("respwan");
+    thrice("respawn,stpo=TERM");
+    thrice("once,limit=no");
+    thrice("respawn,ready-timeout=5");
+    thrice("respawn,log=nobody");
+    let table = Table::parse("t", b"g:a:1:respawn,nice=3:x\ng:b:1:respawn,nice=3:y\ng:c:1:respawn:z\n")
+        .unwrap()
+        .table;
+    let nice: Vec<Option<i32>> = table.entries().map(|entry| entry.options().nice).collect();
+    assert_eq!(nice, [Some(3), Some(3), None]);
+}
+
+#[test]
 fn the_caret_stands_under_the_value_of_a_log_that_goes_nowhere() {
     assert_eq!(
         said("g:reader:1:respawn:x\ng:b:1:respawn,log=raeder:x\n"),
