@@ -5,7 +5,6 @@
 //! loaded; after that none of these functions allocates.
 
 use super::{Ms, NEVER};
-use crate::engine::rows::NONE;
 
 /// A queue of numbers below `n`, in which each stands at most once: first come, first looked at.
 pub struct Queue {
@@ -53,64 +52,81 @@ impl Queue {
 
 /// The deadlines of the rows: a binary heap over row numbers, with the place of each row in it, so that a
 /// deadline that has changed moves instead of being added once more.
+///
+/// A process that runs has none, and most rows never do: zero stands for nothing here, so that what nobody has written
+/// to takes no memory.
 pub struct Deadlines {
     heap: Vec<u32>,
+    /// One more than the place of a row in the heap.
     place: Vec<u32>,
+    /// One more than its deadline, [`NEVER`] being the last number that there is.
     at: Vec<Ms>,
 }
 
 impl Deadlines {
     /// Deadlines for `n` rows.
     pub fn new(n: usize) -> Deadlines {
-        Deadlines { heap: Vec::with_capacity(n), place: vec![NONE; n], at: vec![NEVER; n] }
+        Deadlines { heap: Vec::with_capacity(n), place: vec![0; n], at: vec![0; n] }
     }
 
     /// The earliest deadline.
     pub fn first(&self) -> Option<(Ms, u32)> {
         let row = *self.heap.first()?;
-        Some((self.at[row as usize], row))
+        Some((self.at(row), row))
+    }
+
+    fn at(&self, row: u32) -> Ms {
+        self.at[row as usize].wrapping_sub(1)
     }
 
     /// Sets the deadline of a row; [`NEVER`] takes it out.
     pub fn set(&mut self, row: u32, at: Ms) {
         let index = row as usize;
-        if index >= self.at.len() || self.at[index] == at {
+        if index >= self.at.len() || self.at(row) == at {
             return;
         }
-        self.at[index] = at;
-        match (self.place[index], at) {
-            (NONE, NEVER) => {}
-            (NONE, _) => {
+        self.at[index] = at.wrapping_add(1);
+        match (self.place_of(row), at) {
+            (None, NEVER) => {}
+            (None, _) => {
                 self.heap.push(row);
-                self.place[index] = (self.heap.len() - 1) as u32;
+                self.put(row, self.heap.len() - 1);
                 self.up(self.heap.len() - 1);
             }
-            (place, NEVER) => self.remove(place as usize),
-            (place, _) => {
-                self.up(place as usize);
-                self.down(self.place[index] as usize);
+            (Some(place), NEVER) => self.remove(place),
+            (Some(place), _) => {
+                self.up(place);
+                self.down(self.place_of(row).unwrap_or(place));
             }
         }
+    }
+
+    fn place_of(&self, row: u32) -> Option<usize> {
+        (self.place[row as usize] as usize).checked_sub(1)
+    }
+
+    fn put(&mut self, row: u32, place: usize) {
+        self.place[row as usize] = place as u32 + 1;
     }
 
     fn remove(&mut self, place: usize) {
         let row = self.heap.swap_remove(place);
-        self.place[row as usize] = NONE;
+        self.place[row as usize] = 0;
         if let Some(&moved) = self.heap.get(place) {
-            self.place[moved as usize] = place as u32;
+            self.put(moved, place);
             self.up(place);
-            self.down(self.place[moved as usize] as usize);
+            self.down(self.place_of(moved).unwrap_or(place));
         }
     }
 
     fn earlier(&self, a: usize, b: usize) -> bool {
-        self.at[self.heap[a] as usize] < self.at[self.heap[b] as usize]
+        self.at(self.heap[a]) < self.at(self.heap[b])
     }
 
     fn swap(&mut self, a: usize, b: usize) {
         self.heap.swap(a, b);
-        self.place[self.heap[a] as usize] = a as u32;
-        self.place[self.heap[b] as usize] = b as u32;
+        self.put(self.heap[a], a);
+        self.put(self.heap[b], b);
     }
 
     fn up(&mut self, mut place: usize) {
@@ -139,30 +155,35 @@ impl Deadlines {
     }
 }
 
-/// A set of numbers below `n`, to go through in any order.
+/// A set of numbers below `n`, to go through in any order. It is empty most of the time, and takes no memory then, as
+/// [`Deadlines`].
 pub struct Members {
     list: Vec<u32>,
+    /// One more than the place of a number in the list.
     place: Vec<u32>,
 }
 
 impl Members {
     /// An empty set of numbers below `n`.
     pub fn new(n: usize) -> Members {
-        Members { list: Vec::with_capacity(n), place: vec![NONE; n] }
+        Members { list: Vec::with_capacity(n), place: vec![0; n] }
     }
 
     /// Puts a number in, or takes it out.
     pub fn set(&mut self, number: u32, member: bool) {
-        let place = self.place[number as usize];
-        if member && place == NONE {
-            self.place[number as usize] = self.list.len() as u32;
-            self.list.push(number);
-        } else if !member && place != NONE {
-            self.list.swap_remove(place as usize);
-            self.place[number as usize] = NONE;
-            if let Some(&moved) = self.list.get(place as usize) {
-                self.place[moved as usize] = place;
+        match (member, self.place[number as usize]) {
+            (true, 0) => {
+                self.list.push(number);
+                self.place[number as usize] = self.list.len() as u32;
             }
+            (false, place @ 1..) => {
+                self.list.swap_remove(place as usize - 1);
+                self.place[number as usize] = 0;
+                if let Some(&moved) = self.list.get(place as usize - 1) {
+                    self.place[moved as usize] = place;
+                }
+            }
+            (true, 1..) | (false, 0) => {}
         }
     }
 
@@ -172,7 +193,7 @@ impl Members {
     }
 }
 
-/// Which row a PID belongs to: open addressing with linear probing, at most half full. A removal closes the
+/// Which row a PID belongs to: open addressing with linear probing, at most three quarters full. A removal closes the
 /// gap (Knuth's algorithm R), so that no marks pile up however many processes come and go.
 pub struct Pids {
     slots: Vec<(u32, u32)>,
@@ -181,7 +202,7 @@ pub struct Pids {
 impl Pids {
     /// An index for at most `n` processes.
     pub fn new(n: usize) -> Pids {
-        Pids { slots: vec![(0, NONE); (2 * n + 2).next_power_of_two()] }
+        Pids { slots: vec![(0, 0); (n + n / 3 + 2).next_power_of_two()] }
     }
 
     fn home(&self, pid: u32) -> usize {
@@ -234,7 +255,7 @@ impl Pids {
                 gap = place;
             }
         }
-        self.slots[gap] = (0, NONE);
+        self.slots[gap] = (0, 0);
     }
 }
 

@@ -43,7 +43,8 @@ impl Index {
 
     /// Adds a number that is not there yet.
     pub fn insert<'n>(&mut self, number: u32, named: impl Fn(u32) -> &'n [u8]) {
-        if self.used.saturating_mul(2) >= self.slots.len() {
+        // At most three quarters full: longer searches cost less here than pages.
+        if self.used.saturating_mul(4) >= self.slots.len().saturating_mul(3) {
             let old = std::mem::take(&mut self.slots);
             self.slots = vec![EMPTY; old.len().saturating_mul(2).max(16)];
             old.into_iter()

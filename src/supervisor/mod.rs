@@ -166,7 +166,7 @@ impl Supervisor {
     fn trim(&mut self, deadline: Option<Ms>) {
         let is_long = deadline.is_none_or(|at| at > sys::clock::now_ms().saturating_add(LONG_WAIT_MS));
         if is_long && std::mem::take(&mut self.untrimmed) {
-            sys::trim::trim();
+            self.poll.trim();
         }
     }
 

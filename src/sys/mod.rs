@@ -24,6 +24,7 @@ pub mod detach;
 pub mod entry;
 pub mod fifo;
 pub mod files;
+pub mod heap;
 pub mod host;
 pub mod memory;
 pub mod mount;
@@ -43,7 +44,6 @@ pub mod socket;
 pub mod spawn;
 pub mod survivor;
 pub mod terminal;
-pub mod trim;
 pub mod user;
 pub mod watch;
 pub mod watchdog;
@@ -52,6 +52,7 @@ mod errno;
 mod raw;
 #[cfg(test)]
 pub(crate) mod testing;
+mod trim;
 
 pub use errno::{errno_name, errno_words};
 pub use rustix::io::Errno;

@@ -34,12 +34,19 @@ const FAILED_PAUSE: Duration = Duration::from_millis(RETRY_MS);
 pub struct PollSet {
     slots: Vec<libc::pollfd>,
     capacity: usize,
+    trims: bool,
 }
 
 impl PollSet {
     /// A set with room for `capacity` descriptors, all of the memory taken now.
     pub fn new(capacity: usize) -> PollSet {
-        PollSet { slots: Vec::with_capacity(capacity), capacity }
+        PollSet { slots: Vec::with_capacity(capacity), capacity, trims: false }
+    }
+
+    /// The next wait will be long: before it what waiting does not need is given back to the kernel, the program's pages
+    /// and the stack below. Both come back as they are touched.
+    pub fn trim(&mut self) {
+        self.trims = true;
     }
 
     /// Forgets all descriptors.
@@ -109,6 +116,9 @@ impl PollSet {
 
     fn poll(&mut self, timeout_ms: i32) -> Result<usize, Errno> {
         let count = libc::nfds_t::try_from(self.slots.len()).map_err(|_| Errno::INVAL)?;
+        if std::mem::take(&mut self.trims) {
+            super::trim::trim();
+        }
         // SAFETY: the vector holds `count` initialised pollfds, and poll writes nothing but their revents.
         let ready = unsafe { libc::poll(self.slots.as_mut_ptr(), count, timeout_ms) };
         usize::try_from(ready).map_err(|_| last_errno())

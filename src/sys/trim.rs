@@ -6,15 +6,15 @@
 
 #![allow(unsafe_code)]
 
-use rustix::mm::{Advice, madvise};
-use std::ffi::c_void;
+use std::ptr;
 
 /// The stack of process 1 as the kernel makes it (setup_arg_pages: 128 KiB and what arguments take): what lies deeper was
 /// never needed.
 const STACK_BYTES: usize = 128 * 1024;
 
-/// Of the stack, so much below the caller stays: for the calls that it is about to make, and a signal's frame.
-const KEPT_BYTES: usize = 16 * 1024;
+/// Of the stack, so much below the caller stays: for the call that it is about to make. (A fault's frame goes elsewhere,
+/// all other signals are blocked.)
+const KEPT_BYTES: usize = 4 * 1024;
 
 const PAGE_BYTES: usize = 4096;
 
@@ -25,13 +25,11 @@ unsafe extern "C" {
     static etext: u8;
 }
 
-/// Lets go of the program's pages, and of the stack below. Returns as if nothing had been done.
-///
-/// ```
-/// isinit::sys::trim::trim();
-/// ```
-#[inline(never)]
-pub fn trim() {
+/// Lets go of the program's pages, and of the stack below. Returns as if nothing had been done: into the page that the
+/// caller stands in, and with it come the fifteen around it. So it is a part of the function that waits, and both ask the
+/// C library, whose two calls stand together.
+#[inline(always)]
+pub(super) fn trim() {
     let (start, end) = ((&raw const __executable_start) as usize, (&raw const etext) as usize);
     forget(start, end);
     let here = 0_u8;
@@ -40,12 +38,13 @@ pub fn trim() {
 }
 
 /// Whole pages from `start` to `end`. A part of it that is not mapped is passed over (ENOMEM, madvise(2)).
+#[inline(always)]
 fn forget(start: usize, end: usize) {
     let start = start.next_multiple_of(PAGE_BYTES);
     let length = (end & !(PAGE_BYTES.wrapping_sub(1))).saturating_sub(start);
     // SAFETY: the program's read-only pages are a file's, unmodified, and come back as they are when they are
     // next looked at; what lies below the stack pointer, and further than any red zone, holds nothing.
-    let _ = unsafe { madvise(start as *mut c_void, length, Advice::LinuxDontNeed) };
+    unsafe { libc::madvise(ptr::without_provenance_mut(start), length, libc::MADV_DONTNEED) };
 }
 
 #[cfg(test)]
