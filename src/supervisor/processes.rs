@@ -440,6 +440,12 @@ fn errno_word(errno: sys::Errno) -> u16 {
 /// Is there something left in its cgroup? `None` if there is none that could be asked: it could not be made, or cannot
 /// be opened now.
 fn sweep_cgroup(cgroups: &Cgroups, tag: &[u8], signal: i32) -> Option<bool> {
+    match cgroups.vacate(tag) {
+        Ok(true) => return Some(false),
+        Ok(false) => return None,
+        // Something lives in it, or has made groups in it.
+        Err(_) => {}
+    }
     if !cgroups.populated(tag).ok()?? {
         let _ = cgroups.remove(tag);
         return Some(false);

@@ -152,7 +152,7 @@ impl StateFile {
         if count.saturating_sub(self.copied) > TRANSITIONS_MAX as u64 {
             return self.copy_all(engine);
         }
-        // Rows that stand side by side are written in one go: those of a group that starts, mostly.
+        // Rows that stand side by side are written in one go: those of a group that starts, or stops, the last first.
         let mut run = 0..0;
         let mut group = NONE;
         while self.copied < count {
@@ -166,11 +166,13 @@ impl StateFile {
             if row == NONE || run.contains(&row) {
                 continue;
             }
-            if row == run.end && !run.is_empty() {
-                run.end = row.saturating_add(1);
-            } else {
-                self.copy_rows(engine, run);
-                run = row..row.saturating_add(1);
+            match run.is_empty() {
+                false if row == run.end => run.end = row.saturating_add(1),
+                false if row.saturating_add(1) == run.start => run.start = row,
+                _ => {
+                    self.copy_rows(engine, run);
+                    run = row..row.saturating_add(1);
+                }
             }
         }
         self.copy_rows(engine, run);

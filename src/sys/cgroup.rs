@@ -218,6 +218,19 @@ impl Cgroups {
         Ok(Some(events.split(|&byte| byte == b'\n').any(|line| line == b"populated 1")))
     }
 
+    /// Removes a group in which nothing is any more, in one call: how most of them end. `false`: there was none.
+    ///
+    /// # Errors
+    /// EBUSY when it is populated, or has groups below it: see [`Cgroups::populated`] and [`Cgroups::remove`].
+    pub fn vacate(&self, name: &[u8]) -> Result<bool, Errno> {
+        let mut buffer = [0; NAME_MAX_BYTES];
+        match unlinkat(&self.own, encode(&mut buffer, name)?, AtFlags::REMOVEDIR) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
     /// Removes a group, and those that were made below it. One that is not there is removed already.
     ///
     /// # Errors
@@ -400,6 +413,7 @@ mod tests {
             let (first, second) = (resident(&group), resident(&group));
             assert_eq!(cgroups.populated(b"a.b"), Ok(Some(true)));
             assert_eq!(cgroups.remove(b"a.b"), Err(Errno::BUSY));
+            assert_eq!(cgroups.vacate(b"a.b"), Err(Errno::BUSY));
             assert_eq!(cgroups.signal(b"a.b", 0), Ok(2));
             assert_eq!(cgroups.signal(b"a.b", libc::SIGTERM), Ok(2));
             assert_eq!((wait_for(first), wait_for(second)), (128 + 15, 128 + 15));
@@ -407,7 +421,7 @@ mod tests {
             cgroups.kill(b"a.b").unwrap();
             assert_eq!(wait_for(third), 128 + 9);
             assert_eq!(cgroups.populated(b"a.b"), Ok(Some(false)));
-            assert_eq!(cgroups.remove(b"a.b"), Ok(()));
+            assert_eq!((cgroups.vacate(b"a.b"), cgroups.vacate(b"a.b")), (Ok(true), Ok(false)));
             assert_eq!(cgroups.remove(b"a.b"), Ok(()), "gone already");
             cgroups.close().unwrap();
         });
