@@ -23,9 +23,13 @@ LINK_riscv64gc-unknown-linux-musl   = $(shell python3 qemu/cross.py riscv64)
 # stable only to those who say RUSTC_BOOTSTRAP; a plain `cargo build --release` works too, and is larger.
 # Little is copied to where it is called (15 instructions at most; of what costs time in a loop, the lexer's search, that is
 # seen to by hand), and what is the same in many places is put into one: most of what isinit does is a system call.
-SMALL := RUSTC_BOOTSTRAP=1 RUSTFLAGS='$(strip $(RUSTFLAGS) -C force-unwind-tables=no \
-	-C llvm-args=-inline-threshold=15 -C llvm-args=-enable-machine-outliner=always $(LINK_$(TARGET)))'
+SMALL = RUSTC_BOOTSTRAP=1 RUSTFLAGS='$(strip $(RUSTFLAGS) -C force-unwind-tables=no \
+	-C llvm-args=-inline-threshold=15 -C llvm-args=-enable-machine-outliner=always $(LINK_$(TARGET)) $(TINY))'
 SMALL_STD := -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
+
+# Smaller still, for who has less room than questions: a panic ends in the same new life, but says neither what it was nor
+# where (-Cpanic=immediate-abort), and no type is printed for those who write programs.
+TINY_BIN := $(TARGET_DIR)/tiny/$(TARGET)/release/isinit
 
 # The machines that are booted, and what Rust calls them.
 ARCH ?= x86_64 aarch64
@@ -51,13 +55,23 @@ NOT_ROOT := $(filter-out 0,$(shell id -u))
 heading = @printf '\n== %s\n' '$(1)'
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test qemu qemu-test sim fuzz fuzz-corpus faults soak bench doc install install-init clean help \
+.PHONY: build tiny tiny-test demo test qemu qemu-test sim fuzz fuzz-corpus faults soak bench doc install install-init clean help \
         needs-build needs-test needs-qemu needs-fuzz needs-bench format lint size tests doctests manpages installed
 # The steps of `make test` are a sequence to be read, also under -j; cargo is parallel by itself.
 .NOTPARALLEL:
 
 build: needs-build ## the static release binary (this is what `make` alone does)
 	$(SMALL) cargo build --release --bin isinit --target $(TARGET) $(SMALL_STD)
+
+tiny: TINY = -Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none -Zfmt-debug=none
+tiny: needs-build ## the same program without the words of a panic: target/tiny/
+	$(SMALL) cargo build --release --bin isinit --target $(TARGET) --target-dir $(TARGET_DIR)/tiny $(SMALL_STD)
+	@stat -c '%s bytes: %n' $(BIN) $(TINY_BIN) 2>/dev/null || stat -c '%s bytes: %n' $(TINY_BIN)
+
+# It comes back from every fault as the usual one does.
+tiny-test: needs-test tiny
+	$(call heading,tests of the tiny one)
+	ISINIT_BIN=$(TINY_BIN) cargo test --test crash --test commands $(if $(NOT_ROOT),-- --skip as_root)
 
 demo: build ## a plan, a switch, a respawn, a failed test and a graceful stop, before your eyes
 	sh examples/demo.sh $(BIN)
@@ -130,8 +144,8 @@ faults: needs-test build ## every system call made to fail with every errno, and
 soak: needs-test build ## a thousand services that come and go: SECONDS= for how long (600)
 	ISINIT_BIN=$(BIN) SOAK_SECONDS=$(or $(SECONDS),600) cargo test --test soak -- --ignored --nocapture
 
-bench: needs-bench build ## isinit beside its peers and bare loops in C: BENCH= for options of benches/bench.py
-	python3 benches/bench.py $(BENCH) $(BIN)
+bench: needs-bench build ## isinit beside its peers and bare loops in C: BENCH= for options of benches/bench.py (--keep)
+	python3 benches/bench.py $(or $(BENCH),--keep) $(BIN)
 
 doc: needs-build ## the library's documentation, a broken link being an error
 	$(call heading,documentation)

@@ -7,7 +7,8 @@
  *     bare switch N M FILE SERVICE         starts N; on SIGUSR1 ends M of them, collects them, and starts M others
  *     bare reap FILE COMMAND...            executes a command, and collects whatever ends until nothing is left
  *     bare orphans FILE N BATCH            makes N orphans that end at once; after each batch they are waited for
- *     bare times N COMMAND...              executes a command N times: nanoseconds, one line for each
+ *     bare times N COMMAND...              executes a command N times: a line `took` with nanoseconds, and with microseconds
+ *                                          of processor time, for each
  *     bare ask SOCKET REQUEST N            asks N times on one connection: nanoseconds for each
  *     bare fields FILE                     reads a table and finds the first four colons of each line: nanoseconds
  *     bare nothing
@@ -16,6 +17,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -121,20 +123,25 @@ static void orphans(char *board, long count, long batch) {
     times->done = now();
 }
 
+static long microseconds(struct timeval time) {
+    return time.tv_sec * 1000000 + time.tv_usec;
+}
+
 static void times(long count, char **command) {
     for (long n = 0; n < count; n++) {
         long long begun = now();
         pid_t pid = vfork();
         int status;
+        struct rusage usage;
         if (pid == 0) {
             execv(command[0], command);
             _exit(127);
         }
-        if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
+        if (pid < 0 || wait4(pid, &status, 0, &usage) != pid || status != 0) {
             fprintf(stderr, "%s: status %x\n", command[0], status);
             exit(1);
         }
-        printf("%lld\n", now() - begun);
+        printf("took %lld %ld\n", now() - begun, microseconds(usage.ru_utime) + microseconds(usage.ru_stime));
     }
 }
 

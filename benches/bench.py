@@ -186,6 +186,18 @@ class Namespace:
         return pss, private
 
 
+    def memory_at_rest(self):
+        """The same, when it changes no more: what it keeps, and not what it has needed to get there."""
+        before = None
+        for _ in range(20):
+            now = self.memory()
+            if now == before:
+                break
+            before = now
+            time.sleep(0.3)
+        return now
+
+
 def children(pid):
     try:
         return [int(word) for word in open(f"/proc/{pid}/task/{pid}/children").read().split()]
@@ -314,32 +326,40 @@ def one_start(bench, name, count, table, memory):
         with Namespace(bench, board, *wanted) as inside:
             inside.until(lambda: board.started >= count, f"{name} with {count}")
             table.setdefault(name, {}).setdefault(count, []).append((board.last - board.begun) / 1e6)
-            memory.setdefault(name, {}).setdefault(count, []).append(inside.memory())
+            memory.setdefault(name, {}).setdefault(count, []).append(inside.memory_at_rest())
     except Late as late:
         bench.results["not measured"][name] = str(late)
 
 
 def respawn(bench):
-    """µs from the end of a service to the start of its successor."""
-    count, table = 4000, {}
-    for _ in range(bench.rounds):
-        for name in ("bare fork", "isinit", "isinit without cgroups"):
-            board = Board(bench)
-            command = [bench.bare, "rounds", str(count + 1), board.path, bench.service]
-            if name != "bare fork":
-                tab = bench.dir / "isinittab"
-                tab.write_text(f"g:r:run:respawn,limit=no,delay=0:{bench.service} {board.path} round\n")
-                command = isinit_daemon(bench, tab, "run")
-            with Namespace(bench, board, command, no_cgroups(name)) as inside:
-                inside.until(lambda: board.started > count, f"{name}: rounds")
-                rounds = board.rounds(count)
-            gaps = sorted((b[0] - a[1]) / 1e3 for a, b in zip(rounds, rounds[1:]))
-            table.setdefault(name, []).append((statistics.median(gaps), gaps[len(gaps) * 99 // 100]))
-    result = {name: tuple(statistics.median(column) for column in zip(*runs)) for name, runs in table.items()}
-    print("\nrespawn: µs from the end of a service to the start of the next one, median and 99 of 100")
-    for name, (median, most) in result.items():
-        print(f"  {name:<26}{median:>10.1f}{most:>10.1f}{median / result['bare fork'][0]:>10.2f}")
-    bench.results["respawn, µs (median, p99)"] = result
+    """µs from the end of a service to the start of its successor, in a table of so many entries."""
+    counts = [count for count in (1, 100, 1000, 10000) if count <= bench.most]
+    table, late = {}, {}
+    for count in counts:
+        for _ in range(bench.rounds):
+            for name in ("bare fork", "isinit", "isinit without cgroups"):
+                gaps = respawn_gaps(bench, name, count)
+                table.setdefault(name, {}).setdefault(count, []).append(statistics.median(gaps))
+                late.setdefault(name, {}).setdefault(count, []).append(sorted(gaps)[len(gaps) * 99 // 100])
+    times, latest = medians(table), medians(late)
+    show("respawn: µs from the end of a service to the start of the next one, median, in a table of N entries", times, counts, "bare ")
+    show("respawn: the same, 99 of 100", latest, counts, "bare ")
+    bench.results["respawn, µs, median"] = times
+    bench.results["respawn, µs, 99 of 100"] = latest
+
+
+def respawn_gaps(bench, name, count):
+    board, rounds = Board(bench), 2000
+    command = [bench.bare, "rounds", str(rounds + 1), board.path, bench.service]
+    if name != "bare fork":
+        tab = bench.dir / "isinittab"
+        others = "".join(f"g:o{n}:elsewhere,:respawn:{bench.service}\n" for n in range(count - 1))
+        tab.write_text(f"{others}g:r:run,:respawn,limit=no:{bench.service} {board.path} round\n")
+        command = isinit_daemon(bench, tab, "run")
+    with Namespace(bench, board, command, no_cgroups(name)) as inside:
+        inside.until(lambda: board.started > rounds, f"{name}: rounds")
+        times = board.rounds(rounds)
+    return [(b[0] - a[1]) / 1e3 for a, b in zip(times, times[1:])]
 
 
 def switch(bench):
@@ -400,7 +420,7 @@ def orphans(bench):
 
 
 def entrypoint(bench):
-    """µs that an entrypoint adds to a command that does nothing."""
+    """µs that an entrypoint adds to a command that does nothing: by the clock, and of processor time."""
     commands = {"bare": [], "isinit run": [bench.isinit, "run", "--"]}
     for name, (packages, words) in ENTRYPOINTS.items():
         place, _ = bench.peer(name, packages)
@@ -409,24 +429,29 @@ def entrypoint(bench):
     table = {}
     for _ in range(bench.rounds):
         for name, words in commands.items():
-            table.setdefault(name, []).append(command_us(bench, [*words, bench.bare, "nothing"]))
-    result = {name: statistics.median(runs) for name, runs in table.items()}
-    print("\nentrypoint: µs of a command that does nothing, and what the entrypoint adds")
-    for name, took in result.items():
-        print(f"  {name:<26}{took:>10.1f}{took - result['bare']:>10.1f}")
-    bench.results["entrypoint, µs"] = result
+            table.setdefault(name, []).append(command_costs(bench, [*words, bench.bare, "nothing"]))
+    result = {name: tuple(statistics.median(column) for column in zip(*runs)) for name, runs in table.items()}
+    print("\nentrypoint: µs of a command that does nothing, and what the entrypoint adds; by the clock, of processor time")
+    bare = result["bare"]
+    for name, (took, cpu) in result.items():
+        print(f"  {name:<26}{took:>10.1f}{took - bare[0]:>10.1f}{cpu:>10.1f}{cpu - bare[1]:>10.1f}")
+    bench.results["entrypoint, µs (clock, processor)"] = result
+
+
+def command_costs(bench, command, times=200):
+    """The median time of a command in µs, and the mean of its processor time with what it has waited for."""
+    output = subprocess.run([bench.bare, "times", str(times), *command], check=True, capture_output=True, text=True)
+    lines = [line.split() for line in output.stdout.splitlines() if line.startswith("took ")]
+    return statistics.median(int(line[1]) for line in lines) / 1e3, statistics.mean(int(line[2]) for line in lines)
 
 
 def command_us(bench, command, times=200):
-    """The median time of a command."""
-    output = subprocess.run([bench.bare, "times", str(times), *command], check=True, capture_output=True, text=True)
-    lines = [int(line) for line in output.stdout.splitlines() if line.isdigit()]
-    return statistics.median(lines) / 1e3
+    return command_costs(bench, command, times)[0]
 
 
 def control(bench):
     """µs of a status and a tell: as a command, and on a connection that is open."""
-    counts = [count for count in (1, 1000, 10000) if count <= bench.most]
+    counts = [count for count in (1, 10, 100, 1000, 10000) if count <= bench.most]
     result = {}
     for count in counts:
         board, tab = Board(bench), bench.dir / "isinittab"
@@ -444,31 +469,28 @@ def control(bench):
                 request = f":{' '.join(verb)}"
                 output = subprocess.run([bench.bare, "ask", socket, request, "500"], check=True, capture_output=True)
                 row[request] = statistics.median(int(line) / 1e3 for line in output.stdout.split())
-            result[count] = row
-    print("\ncontrol: µs, with so many entries")
-    names = next(iter(result.values()))
-    print(f"  {'':<26}" + "".join(f"{count:>10}" for count in counts))
-    for name in names:
-        print(f"  {name:<26}" + "".join(f"{result[count][name]:>10.1f}" for count in counts))
+            for name, value in row.items():
+                result.setdefault(name, {})[count] = value
+    show("control: µs, with N entries", result, counts)
     bench.results["control, µs"] = result
 
 
 def table(bench):
-    """µs for each entry of a table that is read and checked."""
-    result = {}
+    """µs for a table that is read and checked."""
+    counts, result = [10, 100, 1000, 10_000, 100_000], {"isinit check": {}, "bare fields": {}}
     tab = bench.dir / "isinittab"
     line = "group{0}:tag{1}:run,maintenance:respawn,stop-timeout=10,user=nobody:/usr/bin/program{1} -f x\n"
-    for count in (1, 10_000, 100_000):
+    for count in (1, *counts):
         tab.write_text("".join(line.format(n % 50, n) for n in range(count)))
         check = [bench.isinit, "check", "-c", str(tab)]
-        took = min(command_us(bench, check, 10) for _ in range(bench.rounds))
+        result["isinit check"][count] = min(command_us(bench, check, 10) for _ in range(bench.rounds))
         fields = subprocess.run([bench.bare, "fields", tab], check=True, capture_output=True)
-        result[count] = {"isinit check": took, "bare fields": int(fields.stdout) / 1e3}
-    least = result.pop(1)["isinit check"]
-    print("\ntable: µs for each entry that is read and checked; bare C finds four colons")
-    for count, row in result.items():
-        row["each"] = (row["isinit check"] - least) / count
-        print(f"  {count:>8} entries{row['each']:>12.3f}{row['bare fields'] / count:>12.3f}")
+        result["bare fields"][count] = int(fields.stdout) / 1e3
+    # What the command takes by itself is not the table's.
+    least = result["isinit check"].pop(1)
+    del result["bare fields"][1]
+    result["isinit, each entry"] = {count: (took - least) / count for count, took in result["isinit check"].items()}
+    show("table: µs to read and check N entries; bare C finds four colons in each line", result, counts)
     bench.results["table, µs"] = result
 
 
@@ -523,33 +545,37 @@ def medians(table):
     return {name: {count: median(runs) for count, runs in row.items()} for name, row in table.items()}
 
 
-def show(title, times, counts, limit):
-    """A table, with the ratio to the fastest bare loop of one process, and the exponent with which each grows."""
-    print(f"\n{title}; ratio to the fastest bare loop")
+def show(title, times, counts, limit=None):
+    """A table, with the exponent with which each grows, and where there is a limit with the ratio to it: the fastest bare
+    loop of one process."""
+    print(f"\n{title}" + ("; ratio to the fastest bare loop" if limit else ""))
     print(f"  {'':<26}" + "".join(f"{count:>16}" for count in counts) + f"{'exponent':>10}")
-    loops = [row for name, row in times.items() if name.startswith(limit) and name != "bare two"]
+    loops = [row for name, row in times.items() if limit and name.startswith(limit) and name != "bare two"]
     for name, row in times.items():
         cells = ""
         for count in counts:
-            best = min((loop[count] for loop in loops if count in loop), default=math.nan)
-            cells += f"{row[count]:>9.1f}{row[count] / best:>7.2f}" if count in row else f"{'-':>16}"
+            best = min((loop[count] for loop in loops if count in loop), default=None)
+            ratio = f"{row[count] / best:>7.2f}" if best and count in row else " " * 7
+            cells += f"{row[count]:>9.1f}{ratio}" if count in row else f"{'-':>16}"
         print(f"  {name:<26}{cells}{exponent(row):>10}")
 
 
 def exponent(row):
     """The slope of a line through the logarithms: of what is no constant any more."""
-    points = [(math.log(count), math.log(value)) for count, value in row.items() if count >= 100]
+    points = [(math.log(count), math.log(value)) for count, value in row.items() if count >= 100 and value > 0]
     if len(points) < 2:
         return "-"
     return f"{statistics.linear_regression(*zip(*points)).slope:.2f}"
 
 
 def show_memory(memory, counts):
-    print("\nmemory: kB of all processes of the supervisor, PSS and private")
-    print(f"  {'':<26}" + "".join(f"{count:>16}" for count in counts))
+    print("\nmemory: kB of all processes of the supervisor, PSS and private, and bytes of PSS for each entry after the first")
+    print(f"  {'':<26}" + "".join(f"{count:>16}" for count in counts) + f"{'each':>10}")
     for name, row in memory.items():
         cells = "".join(f"{row[count][0]:>9.0f}{row[count][1]:>7.0f}" if count in row else f"{'-':>16}" for count in counts)
-        print(f"  {name:<26}{cells}")
+        first, last = min(row), max(row)
+        each = (row[last][0] - row[first][0]) * 1024 / max(1, last - first)
+        print(f"  {name:<26}{cells}{each:>10.0f}")
 
 
 def draw(results, path):
