@@ -55,7 +55,7 @@ NOT_ROOT := $(filter-out 0,$(shell id -u))
 heading = @printf '\n== %s\n' '$(1)'
 
 .DEFAULT_GOAL := build
-.PHONY: build tiny tiny-test demo test qemu qemu-test sim fuzz fuzz-corpus faults soak bench doc install install-init clean help \
+.PHONY: build tiny tiny-test upgrade-test demo test qemu qemu-test sim fuzz fuzz-corpus faults soak bench doc install install-init clean help \
         needs-build needs-test needs-qemu needs-fuzz needs-bench format lint size tests doctests manpages installed
 # The steps of `make test` are a sequence to be read, also under -j; cargo is parallel by itself.
 .NOTPARALLEL:
@@ -126,6 +126,16 @@ qemu-test: needs-qemu ## boots real kernels: CASE= for some of the cases, ARCH= 
 	done
 	$(call heading,boots under QEMU)
 	$(BED) --arch=$(subst $(space),$(comma),$(strip $(ARCH))) test $(CASE)
+
+# A release is a commit that says so: "Release 1.2.3".
+upgrade-test: needs-test build ## a daemon of the last release is upgraded to this one
+	@release=$$(git log -1 --grep='^Release [0-9.]*$$' --format=%H 2>/dev/null) && [ -n "$$release" ] || { \
+		echo "upgrade-test: there is no release in this history to upgrade from" >&2; exit 1; }; \
+	place=$(TARGET_DIR)/last-release && rm -rf $$place && mkdir -p $$place && \
+	git archive $$release | tar -x -C $$place && \
+	$(MAKE) --no-print-directory -C $$place build TARGET=$(TARGET) CARGO_TARGET_DIR=$$place/target && \
+	ISINIT_BIN=$(BIN) ISINIT_RELEASE=$$place/target/$(TARGET)/release/isinit \
+		cargo test --test upgrade -- --ignored the_last_release_is_upgraded_to_this_one
 
 sim: needs-build ## the engine against a fake kernel: SEED= to repeat a history, STEPS= for its length
 	ISINIT_SIM_SEED=$(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')) \

@@ -12,7 +12,11 @@ use rustix::process::Signal;
 
 /// A daemon whose binary is the test's own file `isinit`, which can be replaced.
 fn start(stage: Stage, table: &str) -> Daemon {
-    install(&stage, &binary());
+    start_build(&binary(), stage, table)
+}
+
+fn start_build(build: &PathBuf, stage: Stage, table: &str) -> Daemon {
+    install(&stage, build);
     // The words of the command are those of the usual binary; what is executed is the file.
     let command = stage.command(&["sh", "-c", "shift; exec ./isinit \"$@\"", "sh"]);
     stage.start_by(table, command)
@@ -43,7 +47,20 @@ fn identity(pid: u32) -> (u32, String) {
 #[test]
 fn another_build_takes_over_all_that_there_is() {
     // Two builds that have nothing in common but the rows: the one that is tested, small and static, and cargo's own.
-    let d = start(
+    upgrades(&binary(), &[PathBuf::from(env!("CARGO_BIN_EXE_isinit")), binary()]);
+}
+
+#[test]
+#[ignore = "the last release has to be built first: make upgrade-test"]
+fn the_last_release_is_upgraded_to_this_one() {
+    let release = PathBuf::from(std::env::var_os("ISINIT_RELEASE").expect("ISINIT_RELEASE is its binary"));
+    upgrades(&release, &[binary()]);
+}
+
+/// Starts a daemon of the first build, upgrades it to each of the others, and looks whether everything is as it was.
+fn upgrades(first: &PathBuf, builds: &[PathBuf]) {
+    let d = start_build(
+        first,
         Stage::new(),
         "g:log:1:respawn:while read line; do echo \"$line\" >> lines; done\n\
          g:talk:1:respawn,log=log:i=0; while sleep 0.01; do echo $i; i=$((i+1)); done\n\
@@ -57,8 +74,8 @@ fn another_build_takes_over_all_that_there_is() {
     let listens =
         |d: &Daemon| fs::metadata(d.socket()).map(|meta| std::os::unix::fs::MetadataExt::ino(&meta)).unwrap();
     let socket = listens(&d);
-    for build in [PathBuf::from(env!("CARGO_BIN_EXE_isinit")), binary()] {
-        install(&d, &build);
+    for build in builds {
+        install(&d, build);
         let output = d.isinit(&["upgrade"]);
         let answer = format!("isinit {} {}\n", env!("CARGO_PKG_VERSION"), d.pid());
         assert_eq!((output.status, output.stdout), (0, answer), "{}", output.stderr);
