@@ -3,6 +3,7 @@
  *
  *     bare launch FILE COMMAND...          notes when, and executes a command
  *     bare fork|vfork|two N FILE SERVICE   starts N services, and waits; `two`: by vfork, from two processes at once
+ *     bare cgroups N FILE SERVICE GROUP    as fork, each service in a cgroup (v2) of its own below GROUP
  *     bare rounds N FILE SERVICE           starts one after the other that ends at once
  *     bare switch N M FILE SERVICE         starts N; on SIGUSR1 ends M of them, collects them, and starts M others
  *     bare reap FILE COMMAND...            executes a command, and collects whatever ends until nothing is left
@@ -15,11 +16,13 @@
  */
 #include "board.h"
 #include <errno.h>
+#include <linux/sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -54,6 +57,31 @@ static void start_all(const char *how, long count, char *board, char *program) {
     }
     for (long n = two ? count / 2 : 0; n < count; n++)
         start(by_vfork, program, board, NULL);
+    wait_for_ever();
+}
+
+static pid_t start_in_group(int groups, long number, char *program, char *board) {
+    char name[32];
+    snprintf(name, sizeof name, "%ld", number);
+    if (mkdirat(groups, name, 0755) != 0)
+        fail(name);
+    int group = openat(groups, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct clone_args arguments = {.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = group};
+    pid_t pid = syscall(SYS_clone3, &arguments, sizeof arguments);
+    if (pid == 0) {
+        execv(program, (char *[]){program, board, NULL});
+        _exit(127);
+    }
+    if (group < 0 || pid < 0)
+        fail("clone3");
+    close(group);
+    return pid;
+}
+
+static void start_in_groups(long count, char *board, char *program, char *groups) {
+    int directory = open(groups, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (long n = 0; n < count; n++)
+        start_in_group(directory, n, program, board);
     wait_for_ever();
 }
 
@@ -197,6 +225,8 @@ int main(int argc, char **argv) {
         fail(argv[3]);
     } else if ((strstr("fork vfork two", what)) && argc == 5) {
         start_all(what, atol(argv[2]), argv[3], argv[4]);
+    } else if (strcmp(what, "cgroups") == 0 && argc == 6) {
+        start_in_groups(atol(argv[2]), argv[3], argv[4], argv[5]);
     } else if (strcmp(what, "rounds") == 0 && argc == 5) {
         rounds(atol(argv[2]), argv[3], argv[4]);
     } else if (strcmp(what, "switch") == 0 && argc == 6) {

@@ -53,6 +53,8 @@ NOT_MEASURED = {
     "systemd": "does not run as process 1 of a bare PID namespace",
 }
 BARE = ["fork", "vfork", "two"]
+# The same with a cgroup for each service, as isinit makes one where it can: not what others are compared with.
+IN_CGROUPS = "a cgroup each, fork"
 
 
 class Bench:
@@ -65,6 +67,7 @@ class Bench:
         self.bare = self.compile("bare")
         self.service = self.compile("service")
         self.packages = pathlib.Path(arguments.packages).resolve()
+        self.groups = self.make_groups()
         self.results = {"machine": machine(), "not measured": dict(NOT_MEASURED)}
 
     def compile(self, name):
@@ -72,6 +75,24 @@ class Bench:
         source = HERE / f"{name}.c"
         subprocess.run(["cc", "-O2", "-static", "-o", program, source], check=True)
         return str(program)
+
+    def make_groups(self):
+        """A cgroup (v2) for those of the bare loop; None where that cannot be."""
+        mounts = [line.split() for line in open("/proc/mounts")]
+        places = [pathlib.Path(words[1]) / f"bench-{os.getpid()}" for words in mounts if words[2] == "cgroup2"]
+        with contextlib.suppress(OSError, IndexError):
+            places[0].mkdir()
+            return places[0]
+        return None
+
+    def clear_groups(self):
+        """Takes away what the last bare loop has made there. Whoever was in it is ended, and perhaps not quite gone."""
+        for group in self.groups.iterdir() if self.groups else ():
+            if group.is_dir():
+                patience = time.monotonic() + PATIENCE_S
+                while group.exists() and time.monotonic() < patience:
+                    with contextlib.suppress(OSError):
+                        group.rmdir()
 
     def package(self, name):
         """The directory in which a Debian package lies unpacked; None where it cannot be had."""
@@ -216,6 +237,8 @@ def descendants(pid):
 def command_of(bench, name, count, board):
     """The command that starts `count` services, and its environment; None where it cannot be had."""
     service = f"{bench.service} {board.path}"
+    if name == IN_CGROUPS:
+        return [bench.bare, "cgroups", str(count), board.path, bench.service, bench.groups], {}
     if name.startswith("bare "):
         return [bench.bare, name.split()[1], str(count), board.path, bench.service], {}
     if name.startswith("isinit"):
@@ -304,7 +327,7 @@ def cold_start(bench):
     ours = ["isinit", "isinit without cgroups"]
     table, memory = {}, {}
     for count in counts:
-        names = [f"bare {how}" for how in BARE] + ours
+        names = [f"bare {how}" for how in BARE] + [IN_CGROUPS] * (bench.groups is not None) + ours
         names += [name for name, (_, most) in PEERS.items() if count <= most and count not in (1, 10)]
         names += list(PEERS) if count == 1 else []
         for _ in range(bench.rounds if count < 5000 else min(bench.rounds, 3)):
@@ -322,6 +345,7 @@ def one_start(bench, name, count, table, memory):
     wanted = command_of(bench, name, count, board)
     if wanted is None:
         return
+    bench.clear_groups()
     try:
         with Namespace(bench, board, *wanted) as inside:
             inside.until(lambda: board.started >= count, f"{name} with {count}")
@@ -640,6 +664,9 @@ def main():
             print(f"not measured: {name}: {why}")
     finally:
         shutil.rmtree(bench.dir, ignore_errors=True)
+        bench.clear_groups()
+        if bench.groups:
+            bench.groups.rmdir()
     if arguments.keep:
         (HERE / "results.json").write_text(json.dumps(bench.results, indent=1) + "\n")
         draw(bench.results, HERE / "results.svg")
