@@ -12,8 +12,8 @@ use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap_anonymous, mremap, munma
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 
-/// Blocks from this size on have a mapping of their own: half a page is lost at the end of each, a thirtieth at most.
-const LARGE_BYTES: usize = 16 * 1024;
+/// Blocks from this size on have a mapping of their own: a page, since a part of one costs a page too.
+const LARGE_BYTES: usize = PAGE_BYTES;
 
 /// What a mapping is aligned to on every machine.
 const PAGE_BYTES: usize = 4 * 1024;
