@@ -180,7 +180,7 @@ pub fn parse(line: &[u8]) -> Result<Request<'_>, Malformed> {
     }
 }
 
-const KNOWN: [&[u8]; 18] = [
+const KNOWN: [&[u8]; 19] = [
     b":ping",
     b":tell",
     b":status",
@@ -199,6 +199,7 @@ const KNOWN: [&[u8]; 18] = [
     b":switch-root",
     b":telinit",
     b":runlevel",
+    b":upgrade",
 ];
 
 fn waits(options: &[&[u8]]) -> Result<bool, Malformed> {
