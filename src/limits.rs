@@ -30,6 +30,9 @@ pub const PROCESS_MAX_BYTES: usize = 120 * 1024;
 /// Words of a process that is executed without a shell. More than this wants a script.
 pub const ARGUMENTS_MAX: usize = 256;
 
+/// Bytes of a socket's path at most: `sun_path` of sockaddr_un has 108, the last of them NUL.
+pub const SOCKET_PATH_MAX_BYTES: usize = 107;
+
 /// `env` settings, and variables that the daemon hands on from its own environment.
 pub const ENVIRONMENT_MAX: usize = 1_024;
 

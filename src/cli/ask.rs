@@ -6,10 +6,35 @@ use std::time::Duration;
 use super::verbs::{Check, Plan, StatusOf, Tell, Verb, Verbs};
 use super::{Common, Problem, Status, json, show};
 use crate::isinittab::{Table, seconds_to_ms};
-use crate::wire::client::{Answer, ClientError, Connection, word};
+use crate::wire::client::{Answer, ClientError, Connection, field, word};
 
 /// How often the time that has passed is shown anew.
 const TICK: Duration = Duration::from_secs(1);
+
+/// A daemon that does not understand what it is asked may be of another version.
+pub fn with_version(common: &Common, problem: Problem) -> Problem {
+    if problem.status != Status::Usage as i32 {
+        return problem;
+    }
+    let more = other_version(common).map_or(String::new(), |words| format!("\n{words}"));
+    Problem { words: problem.words + &more, ..problem }
+}
+
+/// What there is to say of a daemon that is not of our version.
+fn other_version(common: &Common) -> Option<String> {
+    let (_, answer) = Connection::open(&common.socket()).ok()?.gather(b":ping").ok()?;
+    version_words(answer.strip_prefix("isinit ")?.split(' ').next()?)
+}
+
+fn version_words(theirs: &str) -> Option<String> {
+    let ours = env!("CARGO_PKG_VERSION");
+    (theirs != ours).then(|| {
+        format!(
+            "isinit: the daemon is isinit {theirs}, and this is {ours}: `isinit upgrade` has it become the isinit that \
+             is on its disk now, with all that runs"
+        )
+    })
+}
 
 /// Carries out a verb.
 pub fn verb(common: &Common, verb: Verb) -> Result<(), Problem> {
@@ -218,6 +243,10 @@ fn status(common: &Common, what: &StatusOf) -> Result<(), Problem> {
         show::put(status_json(&lines));
     } else {
         show::status(&lines);
+    }
+    let version = lines.first().and_then(|line| field(line, "version"));
+    if let Some(words) = version.and_then(version_words) {
+        show::say(&format!("{words}\n"));
     }
     Ok(())
 }

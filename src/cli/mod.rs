@@ -181,7 +181,7 @@ fn run(common: &Common, words: &[&str]) -> i32 {
         names if names.len() < 3 => classic(common, names),
         _ => return usage("too many words; a tell is GROUP LEVEL", ""),
     };
-    end(status)
+    end(status.map_err(|problem| ask::with_version(common, problem)))
 }
 
 /// IS::Init's form: `[[GROUP] LEVEL]`.
@@ -196,7 +196,7 @@ fn classic(common: &Common, names: &[&str]) -> Result<(), Problem> {
 /// argh reads what is behind a verb; it never ends the process by itself here.
 fn run_verb(common: &Common, verb: &str, rest: &[&str]) -> i32 {
     match verbs::Verb::from_args(&["isinit"], &[&[verb][..], rest].concat()) {
-        Ok(verb) => end(ask::verb(common, verb)),
+        Ok(verb) => end(ask::verb(common, verb).map_err(|problem| ask::with_version(common, problem))),
         Err(early) if early.status.is_ok() => {
             show::put(&early.output);
             0

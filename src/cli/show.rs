@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::Status;
 use crate::isinittab::{Report, Severity};
 use crate::sys;
+use crate::sys::spawn::Step;
 use crate::wire::client::field;
 
 /// Writes to stdout. Is somebody there to read on? A reader that has gone (`isinit watch | head`) is not an error
@@ -93,6 +94,9 @@ pub fn status(lines: &[String]) {
     if lines.first().and_then(|line| field(line, "table_ok")) == Some("0") {
         put("the table on disk has errors; the one in force is kept (isinit check)\n");
     }
+    if lines.iter().filter_map(|line| field(line, "flags")).any(|flags| flags.contains("changed")) {
+        put("changed: the table has it otherwise now; `isinit restart TAG` takes it as it is there\n");
+    }
 }
 
 /// Indentation, state and cells of one line.
@@ -147,8 +151,11 @@ fn last_words(last: &str) -> String {
         (Some("exit"), Some(status), _) => format!("exit {status}"),
         (Some("signal"), Some(signal), _) => format!("killed by {signal}"),
         (Some("fault"), Some(step), Some(errno)) => {
-            let words = errno.parse().map_or("", sys::errno_words);
-            format!("cannot be started ({step}): {}", if words.is_empty() { errno } else { words })
+            let number = errno.parse().unwrap_or(0);
+            let words = sys::errno_words(number);
+            let is_exec = step == Step::Exec.name();
+            let advice = if is_exec { Step::Exec.advice(sys::Errno::from_raw_os_error(number)) } else { "" };
+            format!("cannot be started ({step}): {}{advice}", if number == 0 { errno } else { words })
         }
         (Some("timeout"), _, _) => "not ready in time".into(),
         _ => last.into(),
@@ -249,7 +256,7 @@ mod tests {
         let (indent, state, cells) = row(line).unwrap();
         assert_eq!((indent, state.as_str()), (2, "held"));
         assert_eq!(cells, ["ng", "held", "", "5s", "4 restarts, exit 1, next start in 55s, changed"]);
-        assert_eq!(last_words("fault:exec:2"), "cannot be started (exec): No such file or directory");
+        assert_eq!(last_words("fault:nice:2"), "cannot be started (nice): No such file or directory");
         assert_eq!(last_words("signal:SIGKILL"), "killed by SIGKILL");
     }
 }

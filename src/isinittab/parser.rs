@@ -140,7 +140,11 @@ impl Parser<'_> {
         };
         let end = Span { at: self.line.span.at.saturating_add(self.line.span.length), length: 0 };
         let all = if count == 1 { self.line.span } else { end };
-        self.error(all, &message, "an entry is group:tag:levels:action:process, a setting :::name:value");
+        let help = match self.bytes(self.line.span).contains(&b'\t') {
+            true => "a colon stands between two fields, and no tab: group:tag:levels:action:process",
+            false => "an entry is group:tag:levels:action:process, a setting :::name:value",
+        };
+        self.error(all, &message, help);
     }
 
     fn read_setting(&mut self, name: Span, value: Span) {

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::option::{Limit, limit, seconds};
-use crate::limits::{ENVIRONMENT_MAX, STOP_TIMEOUT_MS, WORD_MAX_BYTES};
+use crate::limits::{ENVIRONMENT_MAX, SOCKET_PATH_MAX_BYTES, STOP_TIMEOUT_MS, WORD_MAX_BYTES};
 
 /// The names of all settings.
 pub const NAMES: [&str; 14] = [
@@ -112,6 +112,9 @@ impl Settings {
             return Err("write a value behind the colon");
         }
         match name {
+            b"socket" if value.len() > SOCKET_PATH_MAX_BYTES => {
+                return Err("write a path of at most 107 bytes: the system takes no longer one for a socket");
+            }
             b"socket" => self.socket = Some(path(value)?),
             b"initstat" => self.initstat = Some(path(value)?),
             b"clstat" => self.clstat = Some(path(value)?),

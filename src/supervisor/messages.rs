@@ -84,12 +84,18 @@ pub fn say_transition(engine: &Engine, transition: &Transition) {
         group_words(&mut line, engine, transition.group, what);
     } else {
         line.text("/").text(engine.row(transition.row).map_or(&b"?"[..], |row| row.tag())).text(": ");
-        if !entry_words(&mut line, what, transition) {
+        if !entry_words(&mut line, engine, what, transition) {
             return;
         }
     }
     line.text("\n");
     sys::output::say(line.bytes());
+}
+
+/// What is executed for an entry, as the table has it now.
+fn program<'e>(engine: &'e Engine, row: u32) -> &'e [u8] {
+    let process = engine.entry(row).map(|entry| entry.process()).filter(|process| !process.shell);
+    process.and_then(|process| process.words().next()).unwrap_or(b"/bin/sh")
 }
 
 fn group_words(line: &mut Message, engine: &Engine, slot: u32, what: What) {
@@ -101,15 +107,21 @@ fn group_words(line: &mut Message, engine: &Engine, slot: u32, what: What) {
     };
 }
 
-fn entry_words(line: &mut Message, what: What, transition: &Transition) -> bool {
+fn entry_words(line: &mut Message, engine: &Engine, what: What, transition: &Transition) -> bool {
     let last = Last::from_word(transition.last);
+    let how = |line: &mut Message| {
+        if matches!(last, Last::Fault { step, .. } if step_of(step) == Some(Step::Exec)) {
+            line.text(program(engine, transition.row)).text(": ");
+        }
+        last_words(line, last);
+    };
     match what {
         What::Started | What::Ready | What::Stopping | What::Stopped => return false,
         What::Ended if last == Last::Exit(0) => return false,
         What::Ended if last == Last::Nothing => {
             line.text("has ended while nobody looked");
         }
-        What::Ended => last_words(line, last),
+        What::Ended => how(line),
         What::Killing => {
             line.text("does not stop; killing it");
         }
@@ -118,13 +130,13 @@ fn entry_words(line: &mut Message, what: What, transition: &Transition) -> bool 
         }
         What::Failed => {
             line.text("failed: ");
-            last_words(line, last);
+            how(line);
         }
         What::Stuck => {
             line.text("does not die of SIGKILL; given up until it does");
         }
         What::Wanting => {
-            last_words(line, last);
+            how(line);
             line.text("; trying again");
         }
         What::Skipped => {
@@ -153,6 +165,8 @@ pub fn last_words<const N: usize>(line: &mut Line<N>, last: Last) {
         Last::Fault { step, errno } => {
             line.text("cannot ").text(step_of(step).map_or("fork", Step::words)).text(": ");
             errno_words(line, i32::from(errno));
+            let errno = sys::Errno::from_raw_os_error(i32::from(errno));
+            line.text(step_of(step).map_or("", |step| step.advice(errno)));
         }
         Last::NotReady => {
             line.text("not ready in time");

@@ -156,7 +156,8 @@ impl Supervisor {
 
     pub(super) fn refuse_table(&mut self, place: usize, text: Vec<u8>, answered: bool) {
         if answered {
-            let end = "err 4 the table has errors; the one in force is kept, and nothing was switched";
+            let end = "err 4 the table has errors; the one in force is kept, and nothing was switched. Mend it (`isinit check` \
+                       shows when it is right), and ask again";
             self.talk(place, Talk::Saying { text, before: "say ", end, said: 0 });
         } else {
             say_bad_table(&text);

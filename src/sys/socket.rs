@@ -29,8 +29,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// Bytes of a socket's path at most: `sun_path` of sockaddr_un has 108, the last of them NUL.
-pub const PATH_MAX_BYTES: usize = 107;
+use crate::limits::SOCKET_PATH_MAX_BYTES;
 
 /// Connections that the kernel keeps for us until they are accepted; the thousandth client at one time waits in
 /// its connect.
@@ -46,7 +45,7 @@ pub enum Error {
     InUse,
     /// There is something else at this path.
     NotASocket,
-    /// The path has more than [`PATH_MAX_BYTES`] bytes.
+    /// The path has more than [`SOCKET_PATH_MAX_BYTES`] bytes.
     TooLong,
     /// Its directory cannot be made or is not safe, a dead socket in its place is another user's, or a call has failed.
     Place(place::Error),
@@ -102,7 +101,7 @@ pub struct Listener {
 /// # Errors
 /// [`Error`].
 pub fn listen(path: &Path) -> Result<Listener, Error> {
-    if path.as_os_str().len() > PATH_MAX_BYTES {
+    if path.as_os_str().len() > SOCKET_PATH_MAX_BYTES {
         return Err(Error::TooLong);
     }
     let address = address(path)?;
@@ -215,7 +214,7 @@ impl Listener {
 }
 
 fn address(path: &Path) -> Result<SocketAddrUnix, Errno> {
-    if path.as_os_str().len() > PATH_MAX_BYTES {
+    if path.as_os_str().len() > SOCKET_PATH_MAX_BYTES {
         return Err(Errno::NAMETOOLONG);
     }
     if path.as_os_str().is_empty() {
@@ -373,7 +372,7 @@ mod tests {
     #[test]
     fn a_path_has_its_bounds() {
         let scratch = Scratch::new("socket");
-        let room = PATH_MAX_BYTES - scratch.0.as_os_str().len() - 1;
+        let room = SOCKET_PATH_MAX_BYTES - scratch.0.as_os_str().len() - 1;
         assert_eq!(listen(&scratch.0.join("x".repeat(room + 1))).unwrap_err(), Error::TooLong);
         assert!(listen(&scratch.0.join("x".repeat(room))).is_ok());
         std::fs::write(scratch.0.join("file"), "").unwrap();

@@ -265,6 +265,24 @@ impl Step {
         self.both().1
     }
 
+    /// What a person may do about it, to go behind the words of the errno; nothing where they say it all.
+    ///
+    /// ```
+    /// use isinit::sys::{Errno, spawn::Step};
+    /// assert!(Step::Exec.advice(Errno::ACCESS).contains("chmod +x"));
+    /// assert_eq!(Step::Nice.advice(Errno::ACCESS), "");
+    /// ```
+    pub fn advice(self, errno: Errno) -> &'static str {
+        match (self, errno) {
+            (Step::Exec, Errno::NOENT) => {
+                " (install it, or write the path where it is; a script needs its interpreter, too)"
+            }
+            (Step::Exec, Errno::ACCESS) => " (chmod +x it, and see that its user can reach it)",
+            (Step::Groups | Step::Gid | Step::Uid, Errno::PERM) => " (only root starts processes of others)",
+            (_, _) => "",
+        }
+    }
+
     /// Makes a fault of the errno with which this step failed.
     fn failed(self) -> impl Fn(Errno) -> Fault {
         move |errno| Fault { step: self, errno }

@@ -54,11 +54,16 @@ impl std::fmt::Display for ClientError {
             ),
             ClientError::NotPermitted(path) => write!(
                 out,
-                "{} is not for this user: only root and the daemon's own user may ask it",
+                "{} is not for this user: only root and the daemon's own user may ask it; -s names the socket of a daemon of \
+                 your own",
                 path.display()
             ),
             ClientError::TooLong(path) => {
-                write!(out, "the path of the socket is longer than 107 bytes: {}", path.display())
+                write!(
+                    out,
+                    "the path of the socket is longer than 107 bytes: {}; name a shorter one with -s",
+                    path.display()
+                )
             }
             ClientError::Closed => {
                 write!(out, "the daemon closed the connection before it had answered; ask again")
