@@ -23,9 +23,13 @@ LINK_riscv64gc-unknown-linux-musl   = $(shell python3 qemu/cross.py riscv64)
 # stable only to those who say RUSTC_BOOTSTRAP; a plain `cargo build --release` works too, and is larger.
 # Little is copied to where it is called (15 instructions at most; of what costs time in a loop, the lexer's search, that is
 # seen to by hand), and what is the same in many places is put into one: most of what isinit does is a system call.
+# No path of the machine that built it is in it (trim-paths knows those of packages): who builds the same commit in
+# another folder gets the same bytes, and fewer of them.
 SMALL = RUSTC_BOOTSTRAP=1 RUSTFLAGS='$(strip $(RUSTFLAGS) -C force-unwind-tables=no \
+	--remap-path-prefix=$(shell rustc --print sysroot)/lib/rustlib/src/rust/library=rust \
 	-C llvm-args=-inline-threshold=15 -C llvm-args=-enable-machine-outliner=always $(LINK_$(TARGET)) $(TINY))'
-SMALL_STD := -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
+SMALL_STD := -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size \
+	-Ztrim-paths --config 'profile.release.trim-paths="all"'
 
 # Smaller still, for who has less room than questions: a panic ends in the same new life, but says neither what it was nor
 # where (-Cpanic=immediate-abort), and no type is printed for those who write programs.
@@ -49,13 +53,23 @@ DESTDIR ?=
 SBINDIR := $(DESTDIR)$(PREFIX)/sbin
 MANDIR  := $(DESTDIR)$(PREFIX)/share/man
 
+# What is handed out, and where it is made.
+PACKAGES := $(TARGET_DIR)/package
+MACHINE  := $(firstword $(subst -, ,$(TARGET)))
+DEBIAN_x86_64  := amd64
+DEBIAN_aarch64 := arm64
+VERSION  := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+DEB      := $(PACKAGES)/isinit_$(VERSION)_$(or $(DEBIAN_$(MACHINE)),$(MACHINE)).deb
+IMAGE    := $(PACKAGES)/isinit-$(VERSION)-$(MACHINE)-oci.tar
+
 # Some tests become other users, or mount. They are in modules of this name.
 NOT_ROOT := $(filter-out 0,$(shell id -u))
 
 heading = @printf '\n== %s\n' '$(1)'
 
 .DEFAULT_GOAL := build
-.PHONY: build tiny tiny-test upgrade-test demo test qemu qemu-test sim fuzz fuzz-corpus faults soak bench doc install install-init clean help \
+.PHONY: build tiny tiny-test upgrade-test demo test qemu qemu-test sim fuzz fuzz-corpus faults soak bench doc install \
+        install-init clean help deb image dist package-test needs-package needs-package-test \
         needs-build needs-test needs-qemu needs-fuzz needs-bench format lint size tests doctests manpages installed
 # The steps of `make test` are a sequence to be read, also under -j; cargo is parallel by itself.
 .NOTPARALLEL:
@@ -114,6 +128,8 @@ installed: build
 	@place=$$(mktemp -d) && $(MAKE) --no-print-directory install-init DESTDIR=$$place >/dev/null && \
 	for name in $(OLD_NAMES); do \
 		test "$$(readlink -f $$place$(PREFIX)/sbin/$$name)" = $$place$(PREFIX)/sbin/isinit || exit 1; \
+	done && for page in $(notdir $(PAGES)); do \
+		cmp docs/$$page $$place$(PREFIX)/share/man/man$${page##*.}/$$page || exit 1; \
 	done && (cd $$place && find . -type f -o -type l | sort) && rm -r $$place
 
 qemu: needs-qemu ## a machine with isinit as its PID 1, on this terminal: ARCH= for another than x86_64
@@ -173,6 +189,23 @@ install: ## binary and manual pages, under DESTDIR and PREFIX
 install-init: install ## and the links that make it the machine's init, telinit, halt, poweroff, reboot and runlevel
 	for name in $(OLD_NAMES); do ln -sf isinit $(SBINDIR)/$$name || exit 1; done
 
+deb: needs-package build ## a Debian package that stands beside another init: TARGET= for another machine
+	python3 .ci/package.py deb $(BIN) $(MACHINE) $(DEB)
+
+image: needs-package build ## an image for containers with nothing in it but the binary, for podman and docker to load
+	python3 .ci/package.py image $(BIN) $(MACHINE) $(IMAGE)
+
+dist: needs-package ## source, binaries for x86_64 and aarch64, and checksums: the same to the byte wherever it is made
+	@for target in $(TARGET_x86_64) $(TARGET_aarch64); do \
+		$(MAKE) --no-print-directory build TARGET=$$target || exit 1; \
+	done
+	python3 .ci/package.py dist $(PACKAGES)/dist \
+		$(foreach arch,x86_64 aarch64,$(TARGET_DIR)/$(TARGET_$(arch))/release/isinit)
+
+package-test: needs-package-test deb image ## installs the package in Debians, runs the image, and makes `dist` twice
+	$(call heading,packages)
+	python3 .ci/package_test.py $(MACHINE) $(DEB) $(IMAGE) $(TARGET_DIR)
+
 clean: ## what was built
 	cargo clean
 
@@ -187,6 +220,12 @@ needs-test:
 	@sh .ci/needs build $(TARGET)
 	$(call heading,what the tests need)
 	@sh .ci/needs test $(TARGET)
+
+needs-package:
+	@sh .ci/needs package
+
+needs-package-test:
+	@sh .ci/needs package-test
 
 needs-bench:
 	@sh .ci/needs bench $(TARGET)
