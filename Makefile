@@ -54,7 +54,7 @@ SBINDIR := $(DESTDIR)$(PREFIX)/sbin
 MANDIR  := $(DESTDIR)$(PREFIX)/share/man
 
 # What is handed out, and where it is made.
-PACKAGES := $(TARGET_DIR)/package
+PACKAGES := $(TARGET_DIR)/packages
 MACHINE  := $(firstword $(subst -, ,$(TARGET)))
 DEBIAN_x86_64  := amd64
 DEBIAN_aarch64 := arm64

@@ -127,8 +127,8 @@ def deb(binary, arch, out):
     with tempfile.TemporaryDirectory() as directory:
         tree = Path(directory, "isinit")
         # `make install` says what belongs to it, and nothing here says it again.
-        subprocess.run(["make", "-s", "-C", HOUSE, "install", f"DESTDIR={tree}", "PREFIX=/usr", f"BIN={binary.resolve()}"],
-                       check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["make", "-s", "-C", HOUSE, "install", f"DESTDIR={tree}", "PREFIX=/usr",
+                        f"BIN={binary.resolve()}"], check=True, stdout=subprocess.DEVNULL)
         for page in (tree / "usr/share/man").rglob("*.[1-9]"):
             compress(page, page.read_bytes())
             page.unlink()
@@ -198,7 +198,8 @@ def image(program, arch, out):
         "architecture": architecture,
         **({"variant": variant} if variant else {}),
         "os": "linux",
-        "config": {"Entrypoint": ["/isinit"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+        "config": {"Entrypoint": ["/isinit"],
+                   "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
                    "Labels": {"org.opencontainers.image.title": "isinit", "org.opencontainers.image.version": VERSION,
                               "org.opencontainers.image.licenses": CRATE["license"]}},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest(layer)}"]},
@@ -276,7 +277,7 @@ def member(name, mode, kind, size):
 
 def dist(out, binaries):
     if git("status", "--porcelain"):
-        sys.exit("There are changes that are not committed: the source archive would not be what the binaries are made of.")
+        sys.exit("Changes are not committed: the source archive would not be what the binaries are made of.")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     name = f"isinit-{VERSION}"

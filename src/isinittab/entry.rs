@@ -8,6 +8,7 @@ use super::{Options, Table};
 /// What is done with an entry's process, and when (inittab(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub enum Action {
     Respawn,
     Wait,

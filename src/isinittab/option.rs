@@ -84,6 +84,7 @@ pub const RESOURCES: [(&str, u32); 16] = [
 /// assert_eq!((options.delay_min_ms, options.delay_max_ms), (500, 30_000));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Options {
     /// `stop=`: the signal that stops it.
     pub stop: Signal,

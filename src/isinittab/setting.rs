@@ -46,6 +46,7 @@ pub struct Watchdog {
 
 /// What a table says of the daemon itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Settings {
     /// The daemon's socket.
     pub socket: Option<PathBuf>,

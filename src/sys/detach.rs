@@ -53,7 +53,7 @@ pub enum Answer {
 /// stderr are kept when they are a file or a device that is no terminal, else they are /dev/null too; its working
 /// directory is the caller's. Call it before there are threads.
 ///
-/// ```no_run
+/// ```standalone_crate
 /// use isinit::sys::detach::{Answer, Side, detach};
 /// match detach().unwrap() {
 ///     Side::Caller(pipe) => assert_eq!(pipe.wait(Some(5_000)), Ok(Answer::Message(b"ready".to_vec()))),

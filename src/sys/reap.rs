@@ -30,12 +30,16 @@ pub struct Ended {
 /// One child that has ended, and stays a zombie (waitid(2): P_ALL, WEXITED, WNOHANG, WNOWAIT). The same
 /// one is seen again until [`collect`] takes it. `None`: none has ended, or there are none.
 ///
-/// ```no_run
-/// use isinit::sys::reap;
-/// while let Some(ended) = reap::peek().unwrap() {
-///     println!("{} ended: {:?}", ended.pid, ended.how);
-///     reap::collect(ended.pid).unwrap();
-/// }
+/// ```standalone_crate
+/// use isinit::sys::reap::{self, Exit};
+/// assert_eq!(reap::peek(), Ok(None), "there is no child");
+/// let child = std::process::Command::new("false").spawn().unwrap();
+/// let ended = loop {
+///     if let Some(ended) = reap::peek().unwrap() { break ended }
+/// };
+/// assert_eq!((ended.pid, ended.how), (child.id(), Exit::Code(1)));
+/// assert_eq!(reap::peek(), Ok(Some(ended)), "it is there until it is collected");
+/// reap::collect(ended.pid).unwrap();
 /// ```
 ///
 /// # Errors
@@ -93,7 +97,7 @@ pub fn wait() -> Option<u32> {
 /// Whether we have a child, a zombie included (waitid(2)). For process 1 that is: whether there is any other process
 /// of user space, for the kernel gives it every orphan.
 ///
-/// ```no_run
+/// ```standalone_crate
 /// assert!(!isinit::sys::reap::has_children());
 /// ```
 pub fn has_children() -> bool {

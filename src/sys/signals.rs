@@ -67,12 +67,14 @@ impl Signals {
     /// and Rust's ignored SIGPIPE), all but the synchronous ones blocked, and a signalfd that gets them, close-on-exec
     /// and non-blocking. Blocked is the calling thread, so call it before there are others.
     ///
-    /// ```no_run
-    /// use isinit::sys::signals::{Arrived, Signals};
+    /// ```standalone_crate
+    /// use isinit::sys::signals::{Arrived, Signals, TERM, send};
     /// let signals = Signals::take().unwrap();
+    /// let own = std::process::id();
+    /// send(own as i32, TERM).unwrap();
     /// let mut arrived = [Arrived::default(); 16];
-    /// let count = signals.read(&mut arrived).unwrap();
-    /// println!("{:?}", &arrived[..count]);
+    /// assert_eq!(signals.read(&mut arrived), Ok(1));
+    /// assert_eq!((arrived[0].number, arrived[0].pid), (TERM, own));
     /// ```
     ///
     /// # Errors

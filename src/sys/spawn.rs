@@ -163,20 +163,25 @@ impl<'a> Spawn<'a> {
 /// leader of a new session and process group, with an empty signal mask and our dispositions, and no descriptor above 2
 /// but `extra`. All signals have to be blocked in the caller ([`Signals::take`](super::signals::Signals::take)).
 ///
-/// ```no_run
+/// ```standalone_crate
 /// use isinit::sys::memory::Shared;
+/// use isinit::sys::reap::{self, Exit};
+/// use isinit::sys::signals::Signals;
 /// use isinit::sys::spawn::{Spawn, Words, spawn};
 /// use std::sync::atomic::{AtomicU32, AtomicU64};
+/// let signals = Signals::take().unwrap();
 /// let mut shared = Shared::create(c"example", 4096).unwrap();
 /// let fault = &shared.carve::<AtomicU64>(1).unwrap()[0];
 /// let pid = &shared.carve::<AtomicU32>(1).unwrap()[0];
 /// let (mut argv, env) = (Words::new(4096, 16), Words::new(4096, 16));
-/// argv.push(b"sleep").unwrap();
-/// argv.push(b"1").unwrap();
+/// argv.push(b"true").unwrap();
 /// let child = spawn(&Spawn {
 ///     search: b"/bin:/usr/bin", ..Spawn::new(&argv, &env, pid, fault)
 /// }).unwrap();
-/// assert!(child > 1);
+/// let ended = loop {
+///     if let Some(ended) = reap::peek().unwrap() { break ended }
+/// };
+/// assert_eq!((ended.pid, ended.how), (child, Exit::Code(0)));
 /// ```
 ///
 /// # Errors

@@ -13,6 +13,7 @@ pub struct Connection {
 
 /// Why a daemon could not be asked.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum ClientError {
     /// No daemon answers at this socket.
     NoDaemon(PathBuf),

@@ -33,13 +33,23 @@ impl Default for Options {
 
 /// A daemon that answers.
 ///
-/// ```no_run
+/// ```standalone_crate
+/// # // This program is the isinit that is started, too: it is called with words then.
+/// # let words: Vec<_> = std::env::args_os().skip(1).collect();
+/// # if !words.is_empty() { std::process::exit(isinit::cli::main("isinit", &words)) }
 /// use isinit::{Init, Options};
-/// let init = Init::new(Options::default())?;
+/// # let dir = std::env::temp_dir().join(format!("isinit-doc-{}", std::process::id()));
+/// # std::fs::create_dir(&dir).unwrap();
+/// # let (table, program) = (dir.join("isinittab"), std::env::current_exe().unwrap());
+/// std::fs::write(&table, "web:www:run,:respawn:sleep 1000\n").unwrap();
+/// let init = Init::new(Options { config: table, socket: dir.join("init.s"), program })?;
 /// init.tell("web", "run")?;
-/// for line in init.status(Some("web"))? {
-///     println!("{line}");
-/// }
+/// assert_eq!(init.tell_and_wait("web", "run")?, "run");
+/// let status = init.status(Some("web"))?;
+/// assert!(status.iter().any(|line| line.starts_with("entry web www ") && line.contains(" state=up ")));
+/// assert_eq!(init.tell("web", "rum").unwrap_err().status(), 3);
+/// init.stopall()?;
+/// # std::fs::remove_dir_all(&dir).unwrap();
 /// # Ok::<(), isinit::wire::client::ClientError>(())
 /// ```
 #[derive(Clone, Debug)]
