@@ -69,7 +69,7 @@ heading = @printf '\n== %s\n' '$(1)'
 
 .DEFAULT_GOAL := build
 .PHONY: build tiny tiny-test upgrade-test demo test qemu qemu-test sim fuzz fuzz-corpus faults soak bench doc install \
-        install-init clean help deb image dist package-test needs-package needs-package-test \
+        install-init clean help deb image dist package-test session needs-package needs-package-test \
         needs-build needs-test needs-qemu needs-fuzz needs-bench format lint size tests doctests manpages installed
 # The steps of `make test` are a sequence to be read, also under -j; cargo is parallel by itself.
 .NOTPARALLEL:
@@ -205,6 +205,9 @@ dist: needs-package ## source, binaries for x86_64 and aarch64, and checksums: t
 package-test: needs-package-test deb image ## installs the package in Debians, runs the image, and makes `dist` twice
 	$(call heading,packages)
 	python3 .ci/package_test.py $(MACHINE) $(DEB) $(IMAGE) $(TARGET_DIR)
+
+session: needs-test build ## the picture of the README, from a session that is really held
+	python3 .ci/session.py $(BIN) docs/session.svg
 
 clean: ## what was built
 	cargo clean

@@ -69,6 +69,7 @@ def main():
             ("skopeo reads the image in both forms", lambda: skopeo(image)),
             *[("podman loads it", lambda: podman(image, place)), ("runc runs it", lambda: runc(image, place))] * is_root,
             ("dist, made in another folder, is the same to the byte", lambda: dist(target, place)),
+            ("the session that the README shows is held again", lambda: session(arch, target, place)),
             ("cargo would publish it, and what it would publish builds", crate),
         ]
         for name, step in steps:
@@ -253,6 +254,16 @@ def dist(target, place):
     run("sha256sum", "--check", "--strict", "SHA256SUMS", cwd=second)
     with tarfile.open(second / f"isinit-{package.VERSION}.tar.gz") as source:
         claim(f"isinit-{package.VERSION}/Cargo.toml" in source.getnames(), "no source in it")
+
+
+def session(arch, target, place):
+    """Numbers and columns are those of the moment."""
+    again = place / "session.svg"
+    run("python3", HOUSE / ".ci/session.py", target / f"{arch}-unknown-linux-musl/release/isinit", again)
+    seen, shown = ([re.sub(r"\s+|<[^>]*>", " ", re.sub(r"\d+(ms|s|min)?", "N", line)) for line in path.open()]
+                   for path in (again, HOUSE / "docs/session.svg"))
+    claim([line.split() for line in seen] == [line.split() for line in shown],
+          "docs/session.svg shows another one: make session")
 
 
 def crate():
