@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use super::verbs::{Check, Plan, StatusOf, Tell, Verb, Verbs};
-use super::{Common, Problem, Status, json, show};
+use super::{Common, Problem, Status, json, prometheus, show};
 use crate::isinittab::{Table, seconds_to_ms};
 use crate::wire::client::{Answer, ClientError, Connection, field, word};
 
@@ -216,6 +216,12 @@ fn load(common: &Common) -> Result<Table, Problem> {
 fn check(common: &Common, what: &Check) -> Result<(), Problem> {
     let path = what.table.as_ref().map_or_else(|| common.table(), |table| table.into());
     match Table::load(&path) {
+        Ok(loaded) if what.digest => {
+            show::put(format!("{:016x}\n", loaded.table.digest()));
+            Ok(())
+        }
+        // What reads a digest is told of errors where it does not take them for one.
+        Err(report) if what.digest => Err(Problem::new(Status::Table, report.to_string())),
         Ok(loaded) => {
             show::report(&loaded.warnings);
             let (entries, groups) = (loaded.table.len(), loaded.table.groups());
@@ -238,11 +244,20 @@ fn status(common: &Common, what: &StatusOf) -> Result<(), Problem> {
         Some(group) => format!(" {}", word(group)?),
         None => String::new(),
     };
-    let (lines, _) = common.connect()?.gather(format!(":status{group}").as_bytes())?;
+    if what.json && what.prometheus {
+        return Err(Problem::new(Status::Usage, "status is shown as JSON or for Prometheus, not as both"));
+    }
+    let connected = common.connect();
+    if what.prometheus && connected.as_ref().is_err_and(|problem| problem.status == Status::NoDaemon as i32) {
+        show::put(prometheus::metrics(&[]));
+    }
+    let (lines, _) = connected?.gather(format!(":status{group}").as_bytes())?;
     if what.json {
         show::put(status_json(&lines));
+    } else if what.prometheus {
+        show::put(prometheus::metrics(&lines));
     } else {
-        show::status(&lines);
+        show::status(&lines, group.is_empty());
     }
     let version = lines.first().and_then(|line| field(line, "version"));
     if let Some(words) = version.and_then(version_words) {

@@ -8,6 +8,7 @@ mod daemon;
 mod import;
 pub mod json;
 pub mod old;
+mod prometheus;
 mod show;
 pub mod verbs;
 
@@ -58,7 +59,7 @@ isinit: a clusterwide init. One table, one daemon, a level for each group.
   isinit tell [--wait] [--timeout S] [--or-revert] [--force] GROUP LEVEL
   isinit plan GROUP LEVEL      what a tell would stop, keep and start
   isinit check [TABLE]         all errors and warnings of a table
-  isinit status [--json] [GROUP]
+  isinit status [--json|--prometheus] [GROUP]
   isinit watch [--json]        one line for each change
   isinit start|stop|restart TAG, signal SIGNAL TAG
   isinit poweroff|reboot|halt|kexec, switch-root DIR [INIT]

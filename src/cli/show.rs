@@ -72,8 +72,8 @@ pub fn report(report: &Report) {
     }
 }
 
-/// Groups, and under each its entries.
-pub fn status(lines: &[String]) {
+/// Groups, and under each its entries. Of `all` groups: below them which table is in force.
+pub fn status(lines: &[String], all: bool) {
     let rows: Vec<(usize, String, Vec<String>)> = lines.iter().filter_map(|line| row(line)).collect();
     let width = |column: usize| {
         let cells =
@@ -91,7 +91,11 @@ pub fn status(lines: &[String]) {
         }
         put(format!("{}\n", text.trim_end()));
     }
-    if lines.first().and_then(|line| field(line, "table_ok")) == Some("0") {
+    let of_daemon = |key| lines.first().and_then(|line| field(line, key));
+    if let (true, Some(table), Some(digest)) = (all, of_daemon("table"), of_daemon("digest")) {
+        put(format!("table {table}, digest {digest}\n"));
+    }
+    if of_daemon("table_ok") == Some("0") {
         put("the table on disk has errors; the one in force is kept (isinit check)\n");
     }
     if lines.iter().filter_map(|line| field(line, "flags")).any(|flags| flags.contains("changed")) {

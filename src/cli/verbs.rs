@@ -140,6 +140,9 @@ pub struct Plan {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "check")]
 pub struct Check {
+    /// show nothing but its digest: equal on all hosts that have the same table
+    #[argh(switch)]
+    pub digest: bool,
     /// the table
     #[argh(positional)]
     pub table: Option<String>,
@@ -152,6 +155,9 @@ pub struct StatusOf {
     /// as JSON
     #[argh(switch)]
     pub json: bool,
+    /// as Prometheus reads it, for its textfile collector
+    #[argh(switch)]
+    pub prometheus: bool,
     /// one group alone
     #[argh(positional)]
     pub group: Option<String>,

@@ -2,7 +2,8 @@
 //!
 //! The hash takes eight bytes at a time (a table's digest is that of all its text): each word is mixed in and
 //! multiplied by an odd number, as FNV does with bytes, and the upper half, where a product is well mixed, is
-//! folded down.
+//! folded down. Hosts compare digests (`isinit check --digest`), of other versions and other processors too: what it
+//! gives is never changed. It tells tables apart that have come to differ; it is no seal against who means to forge one.
 
 /// An odd number with its bits well spread: the golden ratio's.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;

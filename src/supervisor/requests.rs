@@ -125,8 +125,11 @@ impl Supervisor {
         answered: Option<bool>,
         progress: bool,
     ) {
-        if let Reread::Bad(text) = self.reread_if_changed() {
-            return self.refuse_table(place, text, answered.is_some());
+        match self.reread_if_changed() {
+            // A cluster manager has to be able to stop a group whatever was replicated to here.
+            Reread::Bad(_) if how.force && answered.is_some() => {}
+            Reread::Bad(text) => return self.refuse_table(place, text, answered.is_some()),
+            Reread::Done => {}
         }
         let told = self.engine.tell(group, level, how, sys::clock::now_ms());
         match (told, answered) {
