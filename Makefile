@@ -209,6 +209,11 @@ package-test: needs-package-test deb image ## installs the package in Debians, r
 session: needs-test build ## the picture of the README, from a session that is really held
 	python3 .ci/session.py $(BIN) docs/session.svg
 
+# Where Pacemaker looks for resource agents is its own, whatever PREFIX is.
+install-ocf: install ## and the resource agent ocf:isinit:group for Pacemaker
+	install -d $(DESTDIR)/usr/lib/ocf/resource.d/isinit
+	install -m 0755 cluster/group $(DESTDIR)/usr/lib/ocf/resource.d/isinit/group
+
 clean: ## what was built
 	cargo clean
 

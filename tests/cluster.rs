@@ -5,9 +5,13 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{Daemon, Stage, isinit};
+use std::path::Path;
+use std::process::Command;
 
-fn digest(path: &std::path::Path) -> String {
+use common::{Daemon, Output, Stage, alive, binary, isinit, run, signal, until};
+use rustix::process::Signal;
+
+fn digest(path: &Path) -> String {
     let output = isinit(&["check", "--digest", path.to_str().unwrap()]);
     assert_eq!((output.status, output.stderr.as_str()), (0, ""), "{output:?}");
     output.stdout.trim_end().to_owned()
@@ -145,4 +149,289 @@ fn where_no_daemon_is_that_is_the_metric() {
     let output = isinit(&["-s", stage.socket().to_str().unwrap(), "status", "--prometheus"]);
     check_exposition(&output.stdout);
     assert_eq!((output.status, output.stdout.lines().last()), (5, Some("isinit_up 0")));
+}
+
+// ---- the resource agent ----
+
+/// The agent for group `web` of a stage, as Pacemaker calls it: parameters in the environment.
+struct Agent<'s> {
+    stage: &'s Stage,
+    parameters: Vec<(&'static str, String)>,
+}
+
+impl Agent<'_> {
+    fn of<'s>(stage: &'s Stage, parameters: &[(&'static str, &str)]) -> Agent<'s> {
+        let own = |(name, value): &(&'static str, &str)| (*name, (*value).to_owned());
+        Agent { stage, parameters: parameters.iter().map(own).collect() }
+    }
+
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        let found = binary().parent().unwrap().to_owned();
+        let path = [self.stage.path("bin").into(), found.into_os_string(), std::env::var_os("PATH").unwrap()];
+        command.current_dir(self.stage.dir()).env_remove("ISINIT_SOCKET").env("OCF_ROOT", "/usr/lib/ocf");
+        command.env("PATH", path.join(std::ffi::OsStr::new(":")));
+        command
+    }
+
+    fn run(&self, action: &str) -> Output {
+        let mut command = self.command(agent());
+        command.arg(action).env("OCF_RESKEY_group", "web").env("OCF_RESKEY_table", self.stage.table());
+        // A monitor without an interval is a probe.
+        command.env("OCF_RESKEY_CRM_meta_interval", "10000");
+        command.env("OCF_RESKEY_socket", self.stage.socket()).envs(self.parameters.iter().cloned());
+        run(&mut command)
+    }
+
+    /// The exit status, and that the reason for it holds these words.
+    fn says(&self, action: &str, status: i32, words: &str) {
+        let output = self.run(action);
+        assert_eq!(output.status, status, "{action}: {output:?}");
+        assert!(output.stderr.contains(words), "{action}: no {words} in {output:?}");
+    }
+
+    fn isinit(&self, args: &[&str]) -> Output {
+        run(Command::new(binary())
+            .arg("-s")
+            .arg(self.stage.socket())
+            .args(args)
+            .current_dir(self.stage.dir()))
+    }
+
+    fn number(&self, key: &str) -> u32 {
+        let status = self.isinit(&["status", "--json"]).stdout;
+        let number = status.split(key).nth(1).and_then(|rest| rest.split([',', '}']).next());
+        number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{key} in {status}"))
+    }
+
+    fn daemon(&self) -> u32 {
+        self.number("\"daemon\":{\"pid\":")
+    }
+
+    fn pid_of(&self, tag: &str) -> u32 {
+        self.number(&format!("\"tag\":\"{tag}\",\"action\":\"respawn\",\"state\":\"up\",\"pid\":"))
+    }
+}
+
+fn agent() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster/group")
+}
+
+/// Services start where the daemon was started, which for the agent's is `/`: they go to their stage themselves.
+fn staged(table: &str) -> Stage {
+    let stage = Stage::new();
+    stage.write_table(table.replace("@", &stage.dir().display().to_string()));
+    stage
+}
+
+const WEB: &str = "web:a:run,standby,active:respawn,dir=@:sh svc a
+web:b:active,:respawn,dir=@:sh svc b
+web:t:run,active:test:test ! -e @/bad
+";
+
+const PROMOTABLE: [(&str, &str); 2] =
+    [("OCF_RESKEY_level", "standby"), ("OCF_RESKEY_promoted_level", "active")];
+
+#[test]
+fn debians_ocf_tester_has_nothing_to_say_against_the_agent() {
+    for levels in [&[][..], &["-o", "level=standby", "-o", "promoted_level=active"]] {
+        let stage = staged(WEB);
+        let mut tester = Agent::of(&stage, &[]).command("ocf-tester");
+        tester.args(["-n", "web", "-o", "group=web"]).args(levels);
+        tester.arg("-o").arg(format!("table={}", stage.table().display()));
+        tester.arg("-o").arg(format!("socket={}", stage.socket().display())).arg(agent());
+        let output = run(&mut tester);
+        assert_eq!(output.status, 0, "{output:?}");
+        assert!(output.stdout.contains("passed all tests"), "{output:?}");
+        assert_eq!(output.stdout.contains("does not support promotable"), levels.is_empty(), "{output:?}");
+    }
+}
+
+#[test]
+fn states_of_a_group_are_told_apart() {
+    let stage = staged(WEB);
+    let web = Agent::of(&stage, &[]);
+    web.says("validate-all", 0, "");
+    web.says("monitor", 7, "");
+    web.says("stop", 0, "");
+    web.says("start", 0, "");
+    let daemon = web.daemon();
+    assert!(alive(daemon), "a daemon that is not there is started");
+    web.says("monitor", 0, "");
+    assert_eq!(web.isinit(&["tell", "--wait", "web", "standby"]).status, 0);
+    web.says("monitor", 1, "is at level standby, which is not one of this resource's");
+    web.says("start", 0, "");
+    web.says("monitor", 0, "");
+    assert_eq!(web.isinit(&["tell", "--wait", "web", "0"]).status, 0);
+    web.says("monitor", 7, "");
+    stage.write("bad", "");
+    web.says("start", 1, "failed at level run: t exited with status 1");
+    web.says("monitor", 1, "has failed at level run: t");
+    web.says("stop", 0, "");
+    web.says("monitor", 7, "");
+    stage.write_table("g:x:run,:off:true\n");
+    assert_eq!(web.isinit(&[]).status, 0);
+    web.says("monitor", 7, "");
+    web.says("stop", 0, "");
+    web.says("start", 5, "no entry of group web has level run");
+    assert_eq!(web.daemon(), daemon);
+    assert_eq!(web.isinit(&["-k"]).status, 0);
+    web.says("monitor", 7, "");
+}
+
+#[test]
+fn a_daemon_that_was_killed_is_not_taken_for_a_group_that_is_stopped() {
+    let stage = staged(WEB);
+    let web = Agent::of(&stage, &[]);
+    web.says("start", 0, "");
+    until("it runs", || stage.count_events("start a") == 1);
+    let (daemon, a) = (web.daemon(), web.pid_of("a"));
+    signal(daemon, Signal::SEGV);
+    web.says("monitor", 0, "");
+    assert_eq!((web.daemon(), web.pid_of("a")), (daemon, a), "its own fault it survives");
+    signal(daemon, Signal::KILL);
+    until("it is gone", || !alive(daemon));
+    assert!(alive(a));
+    web.says("monitor", 1, "is gone, and has left what it had started");
+    web.says("stop", 0, "");
+    assert!(!alive(a), "stopped is stopped");
+    assert_ne!(web.daemon(), daemon);
+    web.says("monitor", 7, "");
+    web.says("start", 0, "");
+}
+
+#[test]
+fn a_daemon_that_does_not_answer_is_neither_stopped_nor_waited_for() {
+    let stage = staged(WEB);
+    let web = Agent::of(&stage, &[]);
+    web.says("start", 0, "");
+    let daemon = web.daemon();
+    signal(daemon, Signal::STOP);
+    web.says("monitor", 1, "has not answered within");
+    signal(daemon, Signal::CONT);
+    web.says("monitor", 0, "");
+}
+
+#[test]
+fn promoted_and_started_are_two_levels() {
+    let stage = staged(WEB);
+    let web = Agent::of(&stage, &PROMOTABLE);
+    web.says("start", 0, "");
+    web.says("monitor", 0, "");
+    until("a runs", || stage.count_events("start a") == 1);
+    web.says("promote", 0, "");
+    web.says("monitor", 8, "");
+    until("b runs", || stage.count_events("start b") == 1);
+    web.says("reload-agent", 0, "");
+    web.says("monitor", 8, "");
+    web.says("demote", 0, "");
+    web.says("monitor", 0, "");
+    assert_eq!((stage.count_events("term b"), stage.count_events("term a")), (1, 0));
+    stage.write("bad", "");
+    web.says("promote", 1, "failed at level active: t exited with status 1");
+    web.says("monitor", 9, "has failed at level active: t");
+    web.says("demote", 0, "");
+    web.says("stop", 0, "");
+    assert_eq!(Agent::of(&stage, &[]).run("promote").status, 3, "without a level for it");
+}
+
+#[test]
+fn one_crash_is_the_daemons_affair_and_a_group_over_its_limit_is_the_clusters() {
+    let table = "web:a:run,:respawn,fail=group,limit=2/60/60,dir=@:sh svc a\n\
+                 web:b:run,:respawn,limit=1/60/60,dir=@:sh svc b\n";
+    let stage = staged(table);
+    let web = Agent::of(&stage, &[]);
+    web.says("start", 0, "");
+    until("both run", || stage.count_events("start a") + stage.count_events("start b") == 2);
+    signal(web.pid_of("b"), Signal::KILL);
+    until("b is held", || web.isinit(&["status"]).stdout.contains("held"));
+    web.says("monitor", 190, "of group web do not run: b");
+    signal(web.pid_of("a"), Signal::KILL);
+    until("a runs again", || stage.count_events("start a") == 2);
+    web.says("monitor", 190, "do not run: b");
+    signal(web.pid_of("a"), Signal::KILL);
+    until("the group has failed", || web.isinit(&["status"]).stdout.starts_with("web  fail"));
+    web.says("monitor", 1, "has failed at level run");
+    web.says("stop", 0, "");
+}
+
+#[test]
+fn depth_asks_for_readiness_and_runs_the_tests_again() {
+    let table = "web:a:run,:respawn,ready=3,ready-timeout=60,dir=@:test -e slow || echo >&3; exec sleep 100000\n\
+                 web:t:run,:test:test ! -e @/bad\n";
+    let stage = staged(table);
+    let at =
+        |depth| Agent::of(&stage, &[("OCF_CHECK_LEVEL", depth), ("OCF_RESKEY_CRM_meta_timeout", "5000")]);
+    at("0").says("start", 0, "");
+    for depth in ["0", "10", "20"] {
+        at(depth).says("monitor", 0, "");
+    }
+    stage.write("slow", "");
+    signal(at("0").pid_of("a"), Signal::KILL);
+    until("it starts again", || at("0").isinit(&["status"]).stdout.contains("starting"));
+    at("0").says("monitor", 0, "");
+    at("10").says("monitor", 1, "are not ready:  a");
+    std::fs::remove_file(stage.path("slow")).unwrap();
+    assert_eq!(at("0").isinit(&["restart", "a"]).status, 0);
+    at("20").says("monitor", 0, "");
+    stage.write("bad", "");
+    at("10").says("monitor", 0, "");
+    at("20").says("monitor", 1, "test t of group web: t: failed, exited with status 1");
+}
+
+#[test]
+fn where_the_table_is_out_of_step_nothing_is_started_and_what_runs_is_told_of() {
+    let stage = staged(WEB);
+    std::fs::create_dir(stage.path("bin")).unwrap();
+    // What Pacemaker's own says of an attribute of this node.
+    stage.write(
+        "bin/crm_attribute",
+        "#!/bin/sh\ncase \"$*\" in *--node\\ n1\\ --name\\ isinit-table*) cat attribute ;; esac\n",
+    );
+    assert_eq!(run(Command::new("chmod").arg("755").arg(stage.path("bin/crm_attribute"))).status, 0);
+    let web =
+        Agent::of(&stage, &[("OCF_RESKEY_crm_feature_set", "3.16.2"), ("OCF_RESKEY_CRM_meta_on_node", "n1")]);
+    stage.write("attribute", "0123456789abcdef\n");
+    let words = "is out of step: its digest is";
+    web.says("validate-all", 5, words);
+    web.says("start", 5, words);
+    web.says("monitor", 7, "");
+    stage.write("attribute", digest(&stage.table()) + "\n");
+    web.says("validate-all", 0, "");
+    web.says("start", 0, "");
+    web.says("monitor", 0, "");
+    let old = stage.text("isinittab");
+    stage.write_table(old.clone() + "web:c:run,:respawn:sleep 100000\n");
+    web.says("monitor", 0, "");
+    web.says("start", 5, "the table on disk is out of step");
+    stage.write("attribute", digest(&stage.table()) + "\n");
+    web.says("monitor", 190, "the table in force is out of step");
+    stage.write_table("web:a:run,:respwan:true\n");
+    web.says("start", 5, "no action has this name");
+    web.says("stop", 0, "");
+    stage.write_table(old);
+    stage.write("attribute", "\n");
+    web.says("start", 0, "");
+    let promotable =
+        [&web.parameters[..], &PROMOTABLE.map(|(name, value)| (name, value.to_owned()))].concat();
+    let web = Agent { stage: &stage, parameters: promotable };
+    web.says("start", 0, "");
+    stage.write("attribute", "0123456789abcdef\n");
+    web.says("promote", 5, words);
+    web.says("stop", 0, "");
+}
+
+#[test]
+fn parameters_that_cannot_be_meant_are_refused() {
+    let stage = staged(WEB);
+    for (name, value) in [
+        ("OCF_RESKEY_group", ""),
+        ("OCF_RESKEY_group", "a b"),
+        ("OCF_RESKEY_level", "0"),
+        ("OCF_RESKEY_promoted_level", "run"),
+    ] {
+        assert_eq!(Agent::of(&stage, &[(name, value)]).run("validate-all").status, 6, "{name}={value}");
+    }
+    Agent::of(&stage, &[("OCF_RESKEY_group", "wbe")]).says("validate-all", 5, "did you mean web?");
+    assert_eq!(Agent::of(&stage, &[]).run("nonsense").status, 3);
 }

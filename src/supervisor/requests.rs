@@ -416,7 +416,10 @@ fn next_of_entry(engine: &Engine, row: u32, up: bool) -> Next {
         line.text("\n");
         Next::Last(line)
     };
+    // What others wait for is asked for its verdict: a test that is run again.
+    let is_awaited = engine.entry(row).is_some_and(|entry| entry.action().is_waited_for());
     match (record.state(), up) {
+        (ChildState::Up { .. }, true) if is_awaited => Next::Later,
         (ChildState::Up { .. } | ChildState::Done, true) if !record.is_restarting() => last("ok"),
         (ChildState::Failed | ChildState::Held { .. } | ChildState::Stuck { .. }, true) => failed(record),
         (ChildState::Stuck { .. }, false) => failed(record),
