@@ -153,6 +153,18 @@ upgrade-test: needs-test build ## a daemon of the last release is upgraded to th
 	ISINIT_BIN=$(BIN) ISINIT_RELEASE=$$place/target/$(TARGET)/release/isinit \
 		cargo test --test upgrade -- --ignored the_last_release_is_upgraded_to_this_one
 
+.PHONY: cluster-test cluster-scale install-ocf needs-cluster
+# Pacemaker's nodes are namespaces of this machine: only root can make them.
+cluster-test: needs-cluster build ## three nodes with Pacemaker, and faults: FAULTS= for how many, FENCING=no to see why
+	$(call heading,the guide of docs/cluster.md)
+	python3 cluster/guide.py --target-dir=$(TARGET_DIR) $(BIN)
+	$(call heading,faults in a cluster)
+	python3 cluster/test.py --target-dir=$(TARGET_DIR) $(if $(FAULTS),--faults=$(FAULTS)) \
+		$(if $(filter no,$(FENCING)),--no-fencing) $(BIN)
+
+cluster-scale: build ## a table of 10,000 entries, and a thousand daemons at once: time and memory
+	python3 cluster/scale.py $(BIN)
+
 sim: needs-build ## the engine against a fake kernel: SEED= to repeat a history, STEPS= for its length
 	ISINIT_SIM_SEED=$(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')) \
 	ISINIT_SIM_STEPS=$(or $(STEPS),10000000) \
@@ -243,3 +255,6 @@ needs-fuzz:
 
 needs-qemu:
 	@sh .ci/needs qemu $(ARCH)
+
+needs-cluster:
+	@sh .ci/needs cluster
