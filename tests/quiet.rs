@@ -108,6 +108,8 @@ fn like(stage: &Stage, mut command: Command) -> Command {
 fn exercise(d: &Daemon) {
     let plan = d.ask(":plan load two");
     assert_eq!(plan.last().map(String::as_str), Some("ok"));
+    let timeline = d.ask(":timeline load");
+    assert_eq!(timeline.last().map(String::as_str), Some("ok"));
     assert_eq!(d.tell("load", "one"), "ok run");
     assert_eq!(d.tell("load", "two"), "ok run");
     assert_eq!(d.tell("load", "two"), "ok run");

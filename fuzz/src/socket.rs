@@ -128,6 +128,7 @@ fn written(request: &Request) -> Vec<u8> {
                 .concat()
         }
         Request::Status { group } => vec![b":status", group.unwrap_or(b"")],
+        Request::Timeline { group } => vec![b":timeline", group.unwrap_or(b"")],
         Request::Plan { group, level } => vec![b":plan", group, level],
         Request::Reread => vec![b":reread"],
         Request::Watch => vec![b":watch"],

@@ -45,6 +45,7 @@ pub fn verb(common: &Common, verb: Verb) -> Result<(), Problem> {
         Verbs::Status(what) => status(common, &what),
         Verbs::Import(what) => super::import::import(&what),
         Verbs::Watch(how) => watch(common, how.json),
+        Verbs::Timeline(how) => super::timeline::timeline(common, &how),
         Verbs::Start(what) => simple(common, &format!(":start {} wait", word(&what.tag)?)),
         Verbs::Stop(what) => simple(common, &format!(":stop {} wait", word(&what.tag)?)),
         Verbs::Restart(what) => simple(common, &format!(":restart {} wait", word(&what.tag)?)),

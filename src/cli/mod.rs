@@ -4,12 +4,17 @@
 //! verb is reached with `tell`. Exit statuses are those of [`Status`].
 
 mod ask;
+mod axis;
 mod daemon;
+mod history;
 mod import;
 pub mod json;
 pub mod old;
 mod prometheus;
 mod show;
+mod svg;
+mod text;
+mod timeline;
 pub mod verbs;
 
 use std::ffi::OsString;
@@ -61,6 +66,7 @@ isinit: a clusterwide init. One table, one daemon, a level for each group.
   isinit check [TABLE]         all errors and warnings of a table
   isinit status [--json|--prometheus] [GROUP]
   isinit watch [--json]        one line for each change
+  isinit timeline [--svg FILE] [GROUP]   what was when, as bars
   isinit start|stop|restart TAG, signal SIGNAL TAG
   isinit poweroff|reboot|halt|kexec, switch-root DIR [INIT]
   isinit run [OPTIONS] -- COMMAND                  a container's entrypoint

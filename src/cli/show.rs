@@ -1,9 +1,10 @@
 //! Showing answers: aligned columns and colours on a terminal, plain text in a pipe.
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
 
 use super::Status;
+use super::text::colours;
 use crate::isinittab::{Report, Severity};
 use crate::sys;
 use crate::sys::spawn::Step;
@@ -31,10 +32,6 @@ pub fn try_put(text: impl AsRef<[u8]>) -> std::io::Result<()> {
 /// Writes to stderr. Where that is not possible nobody can be told.
 pub fn say(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
-}
-
-fn colours() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 fn painted(text: &str, state: &str) -> String {
@@ -108,7 +105,7 @@ fn row(line: &str) -> Option<(usize, String, Vec<String>)> {
     let mut words = line.split(' ');
     let kind = words.next()?;
     let state = field(line, "state").unwrap_or("-").to_string();
-    let age = duration(field(line, "age_ms"));
+    let age = duration_of(field(line, "age_ms"));
     match kind {
         "group" => {
             let level = field(line, "level").unwrap_or("-");
@@ -140,7 +137,7 @@ fn remarks(line: &str) -> String {
     let state = field(line, "state");
     if let Some(due) = field(line, "due_ms").filter(|due| *due != "-") {
         let what = if matches!(state, Some("held" | "backoff")) { "next start in" } else { "deadline in" };
-        remarks.push(format!("{what} {}", duration(Some(due))));
+        remarks.push(format!("{what} {}", duration_of(Some(due))));
     }
     if let Some(flags) = field(line, "flags").filter(|flags| *flags != "-") {
         remarks.push(flags.replace(',', ", "));
@@ -149,7 +146,7 @@ fn remarks(line: &str) -> String {
 }
 
 /// How a process ended, in words.
-fn last_words(last: &str) -> String {
+pub fn last_words(last: &str) -> String {
     let mut parts = last.split(':');
     match (parts.next(), parts.next(), parts.next()) {
         (Some("exit"), Some(status), _) => format!("exit {status}"),
@@ -166,8 +163,12 @@ fn last_words(last: &str) -> String {
     }
 }
 
-fn duration(ms: Option<&str>) -> String {
-    let ms: u64 = ms.and_then(|ms| ms.parse().ok()).unwrap_or(0);
+fn duration_of(ms: Option<&str>) -> String {
+    duration(ms.and_then(|ms| ms.parse().ok()).unwrap_or(0))
+}
+
+/// Milliseconds in the one unit that says most.
+pub fn duration(ms: u64) -> String {
     let seconds = ms / 1_000;
     match seconds {
         0 => format!("{ms}ms"),
@@ -245,8 +246,8 @@ impl Progress {
     /// What was waited for last.
     pub fn last(&self) -> Option<String> {
         let (what, since) = self.waiting.as_ref()?;
-        let age_ms = since.elapsed().as_millis().to_string();
-        Some(format!("{what}, for {}", duration(Some(&age_ms))))
+        let age_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Some(format!("{what}, for {}", duration(age_ms)))
     }
 }
 

@@ -3,12 +3,13 @@
 use argh::FromArgs;
 
 /// All verbs.
-pub const NAMES: [&str; 16] = [
+pub const NAMES: [&str; 17] = [
     "tell",
     "plan",
     "check",
     "status",
     "watch",
+    "timeline",
     "start",
     "stop",
     "restart",
@@ -23,7 +24,7 @@ pub const NAMES: [&str; 16] = [
 ];
 
 /// Verbs that come with a later version, so that nobody takes them for levels.
-pub const LATER: [&str; 2] = ["timeline", "top"];
+pub const LATER: [&str; 1] = ["top"];
 
 /// a clusterwide init
 #[derive(FromArgs, Debug)]
@@ -43,6 +44,7 @@ pub enum Verbs {
     Check(Check),
     Status(StatusOf),
     Watch(Watch),
+    Timeline(Timeline),
     Start(Start),
     Stop(Stop),
     Restart(Restart),
@@ -170,6 +172,18 @@ pub struct Watch {
     /// as JSON, one object on a line
     #[argh(switch)]
     pub json: bool,
+}
+
+/// Show what started, became ready, ended and was stopped when, as bars over time.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "timeline")]
+pub struct Timeline {
+    /// write it as a picture, for a browser
+    #[argh(option, arg_name = "file")]
+    pub svg: Option<String>,
+    /// one group alone
+    #[argh(positional)]
+    pub group: Option<String>,
 }
 
 /// Start one entry that its group's level has.

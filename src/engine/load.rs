@@ -27,6 +27,7 @@ impl Engine<'_> {
         let mut slots = self.known_slots(&table);
         let mut rows = self.known_rows(&table, &slots);
         self.check_room(&table, &slots, &rows)?;
+        self.disown_transitions();
 
         self.occupy_slots(&table, &mut slots, now);
         self.occupy_rows(&table, &slots, &mut rows, now);
@@ -52,6 +53,14 @@ impl Engine<'_> {
                 slot.vacate();
             }
         }
+    }
+
+    /// What is free now may be another's in a moment.
+    fn disown_transitions(&mut self) {
+        let (rows, groups) = (&*self.rows, &*self.groups);
+        let is_free_row = |row: u32| rows.get(row as usize).is_none_or(Row::is_vacant);
+        let is_free_slot = |slot: u32| groups.get(slot as usize).is_none_or(GroupRow::is_vacant);
+        self.head.disown(is_free_row, is_free_slot);
     }
 
     pub(super) fn used_rows(&self) -> impl Iterator<Item = &Row> {

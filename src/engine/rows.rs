@@ -25,6 +25,9 @@ const DEADLINE_MAX_MS: u64 = u32::MAX as u64;
 /// "No row", "no entry", "no group".
 pub const NONE: u32 = u32::MAX;
 
+/// The row of a transition whose entry is in no table any more: its place may be another's by now.
+pub const DISOWNED: u32 = u32::MAX - 1;
+
 plain! {
     /// One entry's record.
     pub struct Row {
@@ -99,7 +102,7 @@ plain! {
         pub at_ms: u64,
         /// The group's slot.
         pub group: u32,
-        /// The entry's row, or [`NONE`] if it happened to the group.
+        /// The entry's row, [`NONE`] if it happened to the group, or [`DISOWNED`].
         pub row: u32,
         /// Its process, if there is one.
         pub pid: u32,
@@ -382,11 +385,28 @@ impl Head {
 
     /// Transition number `n`, if it is still remembered.
     pub fn get(&self, n: u64) -> Option<&Transition> {
-        let oldest = self.count.saturating_sub(TRANSITIONS_MAX as u64);
-        if n < oldest || n >= self.count {
+        if n < self.forgotten() || n >= self.count {
             return None;
         }
         self.ring.get((n % TRANSITIONS_MAX as u64) as usize)
+    }
+
+    /// How many transitions are not remembered any more.
+    pub fn forgotten(&self) -> u64 {
+        self.count.saturating_sub(TRANSITIONS_MAX as u64)
+    }
+
+    /// Free rows and slots are about to be given to others: what happened to those who had them is not news of them.
+    pub(super) fn disown(&mut self, is_free_row: impl Fn(u32) -> bool, is_free_slot: impl Fn(u32) -> bool) {
+        let remembered = usize::try_from(self.count).unwrap_or(TRANSITIONS_MAX).min(TRANSITIONS_MAX);
+        for transition in self.ring.iter_mut().take(remembered) {
+            if transition.row != NONE && is_free_row(transition.row) {
+                transition.row = DISOWNED;
+            }
+            if is_free_slot(transition.group) {
+                transition.group = NONE;
+            }
+        }
     }
 
     pub(super) fn push(&mut self, at_ms: Ms, group: u32, row: u32, pid: u32, last: u32, what: What) {

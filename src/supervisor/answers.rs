@@ -7,6 +7,7 @@ use crate::engine::plan::Step;
 use crate::engine::rows::{Flags, Last, NONE, Row, Transition};
 use crate::engine::{Engine, Ms, NEVER};
 use crate::isinittab::Action;
+use crate::sys;
 
 /// One line of an answer. The longest is an entry's: a group and a tag at their longest, and ten short fields.
 pub type AnswerLine = Line<512>;
@@ -134,8 +135,12 @@ pub fn step_line(step: Step, tag: &[u8], pid: u32) -> AnswerLine {
 pub fn change_line(engine: &Engine, change: &Transition, wall_ms: u64) -> AnswerLine {
     let mut line = AnswerLine::new();
     line.text("change").key("wall_ms").number(wall_ms);
-    line.key("group").word(engine.group(change.group).map_or(&[], |group| group.name()));
-    line.key("tag").word(engine.row(change.row).map_or(&[], |row| row.tag()));
+    line.key("group").text(engine.group(change.group).map_or(&b"?"[..], |group| group.name()));
+    line.key("tag").text(match engine.row(change.row) {
+        Some(row) => row.tag(),
+        None if change.row == NONE => b"-",
+        None => b"?",
+    });
     line.key("what").text(change.what().map_or("-", |what| what.name()));
     if change.row == NONE {
         line.key("level").word(engine.group(change.group).map_or(&[], |group| group.level()));
@@ -145,6 +150,17 @@ pub fn change_line(engine: &Engine, change: &Transition, wall_ms: u64) -> Answer
         last_field(&mut line, Last::from_word(change.last));
     }
     line.text("\n");
+    line
+}
+
+/// Since when everything is remembered, and how much of what was before is not.
+pub fn timeline_line(engine: &Engine, began_ms: Ms) -> AnswerLine {
+    let (head, now) = (engine.head(), sys::clock::now_ms());
+    let forgotten = head.forgotten();
+    let since = head.get(forgotten).filter(|_| forgotten > 0).map_or(began_ms, |oldest| oldest.at_ms);
+    let mut line = AnswerLine::new();
+    line.text("timeline").key("wall_ms").number(sys::clock::wall_ms());
+    line.key("age_ms").number(now.saturating_sub(since)).key("forgotten").number(forgotten).text("\n");
     line
 }
 

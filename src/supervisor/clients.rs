@@ -21,6 +21,15 @@ pub enum Talk {
     Asking,
     /// It gets a status.
     Status(StatusAt),
+    /// It gets a status, and then what is remembered of how it came to that.
+    Timeline {
+        /// Where the status stands.
+        at: StatusAt,
+        /// The number of the transition that is next.
+        next: u64,
+        /// The number of the first that is not told any more.
+        end: u64,
+    },
     /// It gets a plan.
     Plan {
         /// The table that it goes by, if that is not the one in force.
@@ -158,7 +167,8 @@ impl Client {
             Talk::Switch { .. } | Talk::Entry { .. } | Talk::End | Talk::Upgrade | Talk::Watching { .. } => {
                 true
             }
-            Talk::Asking | Talk::Status(_) | Talk::Plan { .. } | Talk::Saying { .. } | Talk::Closing => false,
+            Talk::Asking | Talk::Closing => false,
+            Talk::Status(_) | Talk::Timeline { .. } | Talk::Plan { .. } | Talk::Saying { .. } => false,
         }
     }
 
@@ -271,9 +281,11 @@ impl Client {
             Talk::Asking => Some((0, self.active_ms)),
             _ if self.wants_write() => Some((1, self.active_ms)),
             Talk::Watching { .. } => Some((2, self.active_ms)),
-            Talk::Status(_) | Talk::Plan { .. } | Talk::Saying { .. } | Talk::Closing => {
-                Some((1, self.active_ms))
-            }
+            Talk::Status(_)
+            | Talk::Timeline { .. }
+            | Talk::Plan { .. }
+            | Talk::Saying { .. }
+            | Talk::Closing => Some((1, self.active_ms)),
             Talk::Switch { .. } | Talk::Entry { .. } | Talk::End | Talk::Upgrade => None,
         }
     }

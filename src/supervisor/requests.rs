@@ -2,7 +2,9 @@
 
 use smallvec::SmallVec;
 
-use super::answers::{AnswerLine, StatusAt, change_line, status_line, step_line, waiting_line};
+use super::answers::{
+    AnswerLine, StatusAt, change_line, status_line, step_line, timeline_line, waiting_line,
+};
 use super::clients::{Client, Talk};
 use super::line::Line;
 use super::messages::{last_words, say, say_bad_table};
@@ -48,6 +50,7 @@ impl Supervisor {
                 self.tell(place, group, level, how, (!classic).then_some(wait), progress);
             }
             Request::Status { group } => self.status(place, group),
+            Request::Timeline { group } => self.timeline(place, group),
             Request::Plan { group, level } => self.plan(place, group, level),
             Request::Reread => self.reread_for(place, !classic),
             Request::Watch => self.talk(place, Talk::Watching { next: self.engine.head().count }),
@@ -176,15 +179,33 @@ impl Supervisor {
     }
 
     fn status(&mut self, place: usize, group: Option<&[u8]>) {
+        if let Some(at) = self.begin_status(place, group) {
+            self.talk(place, Talk::Status(at));
+        }
+    }
+
+    /// The first line of a status, and where it begins; `None` if there is no such group.
+    fn begin_status(&mut self, place: usize, group: Option<&[u8]>) -> Option<StatusAt> {
         let only = match group.map(|name| (name, self.engine.find_group(name))) {
-            Some((name, None)) => return self.refuse(place, Refusal::NoGroup, name, b""),
+            Some((name, None)) => {
+                self.refuse(place, Refusal::NoGroup, name, b"");
+                return None;
+            }
             Some((_, slot)) => slot,
             None => None,
         };
         let line = self.daemon_line();
+        self.clients.get_mut(place)?.put(line.bytes());
+        Some(StatusAt { only, group: 0, given: 0 })
+    }
+
+    fn timeline(&mut self, place: usize, group: Option<&[u8]>) {
+        let Some(at) = self.begin_status(place, group) else { return };
+        let line = timeline_line(&self.engine, self.life.began_ms);
         if let Some(client) = self.clients.get_mut(place) {
             client.put(line.bytes());
-            client.talk = Talk::Status(StatusAt { only, group: 0, given: 0 });
+            let head = self.engine.head();
+            client.talk = Talk::Timeline { at, next: head.forgotten(), end: head.count };
         }
     }
 
@@ -325,6 +346,14 @@ fn next_line(talk: &mut Talk, engine: &Engine, now: Ms) -> Next {
     match talk {
         Talk::Asking | Talk::End | Talk::Upgrade | Talk::Closing => Next::Later,
         Talk::Status(at) => status_line(engine, at, now).map_or_else(|| last("ok"), Next::Line),
+        // The last of its changes is one that the whole status knows: what is told later is never older.
+        Talk::Timeline { at, next, end } => match status_line(engine, at, now) {
+            Some(line) => {
+                *end = engine.head().count;
+                Next::Line(line)
+            }
+            None => next_remembered(engine, at.only, next, *end),
+        },
         Talk::Plan { other, group, level, on_demand, step } => {
             let table = other.as_deref().unwrap_or(engine.table());
             next_step(engine, Plan { table, group: *group, level, on_demand: *on_demand }, step)
@@ -429,20 +458,32 @@ fn next_of_entry(engine: &Engine, row: u32, up: bool) -> Next {
 }
 
 fn next_change(engine: &Engine, next: &mut u64) -> Next {
-    let count = engine.head().count;
-    if *next >= count {
-        return Next::Later;
+    if *next >= engine.head().count { Next::Later } else { Next::Line(remembered(engine, next).1) }
+}
+
+/// What was remembered when it was asked for, of one group or of all.
+fn next_remembered(engine: &Engine, only: Option<u32>, next: &mut u64, end: u64) -> Next {
+    while *next < end {
+        let (group, line) = remembered(engine, next);
+        if only.is_none() || group.is_none() || group == only {
+            return Next::Line(line);
+        }
     }
+    last("ok")
+}
+
+/// The line of a transition, and its group; or the line that says how many are missing here.
+fn remembered(engine: &Engine, next: &mut u64) -> (Option<u32>, AnswerLine) {
     let Some(change) = engine.head().get(*next) else {
-        let oldest = count.saturating_sub(crate::limits::TRANSITIONS_MAX as u64);
+        let oldest = engine.head().forgotten();
         let mut line = AnswerLine::new();
         line.text("lost ").number(oldest.saturating_sub(*next)).text("\n");
         *next = oldest;
-        return Next::Line(line);
+        return (None, line);
     };
     *next = next.saturating_add(1);
     let ago = sys::clock::now_ms().saturating_sub(change.at_ms);
-    Next::Line(change_line(engine, change, sys::clock::wall_ms().saturating_sub(ago)))
+    (Some(change.group), change_line(engine, change, sys::clock::wall_ms().saturating_sub(ago)))
 }
 
 fn refusal_words(line: &mut AnswerLine, table: &Table, refusal: Refusal, name: &[u8], level: &[u8]) {

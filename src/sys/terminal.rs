@@ -33,16 +33,16 @@ pub fn is_terminal(fd: impl AsFd) -> bool {
     rustix::termios::isatty(fd)
 }
 
-/// The columns of a terminal (ioctl_tty(2), TIOCGWINSZ); `None` for what is no terminal, and for one that does
-/// not know its width, as a serial line does not.
+/// The columns and lines of a terminal (ioctl_tty(2), TIOCGWINSZ); `None` for what is no terminal, and for one that does
+/// not know its size, as a serial line does not.
 ///
 /// ```
 /// let null = std::fs::File::open("/dev/null").unwrap();
-/// assert_eq!(isinit::sys::terminal::width(&null), None);
+/// assert_eq!(isinit::sys::terminal::size(&null), None);
 /// ```
-pub fn width(fd: impl AsFd) -> Option<u16> {
+pub fn size(fd: impl AsFd) -> Option<(u16, u16)> {
     let size = rustix::termios::tcgetwinsize(fd).ok()?;
-    (size.ws_col > 0).then_some(size.ws_col)
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
 }
 
 /// Our controlling terminal (tty(4)), close-on-exec; `None` if we have none. Where /dev has no `tty`, it may still be one
@@ -128,12 +128,12 @@ mod tests {
     use rustix::termios::{Winsize, tcsetwinsize};
 
     #[test]
-    fn a_terminal_knows_its_width_once_it_was_told() {
+    fn a_terminal_knows_its_size_once_it_was_told() {
         let (master, name) = terminal_pair();
         assert!(is_terminal(&master));
-        assert_eq!(width(&master), None, "a new one has no size");
+        assert_eq!(size(&master), None, "a new one has no size");
         tcsetwinsize(&master, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
-        assert_eq!(width(&master), Some(80));
+        assert_eq!(size(&master), Some((80, 24)));
         drop(name);
     }
 

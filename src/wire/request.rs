@@ -25,6 +25,11 @@ pub enum Request<'a> {
         /// One group, or all.
         group: Option<&'a [u8]>,
     },
+    /// `:timeline [GROUP]`
+    Timeline {
+        /// One group, or all.
+        group: Option<&'a [u8]>,
+    },
     /// `:plan GROUP LEVEL`
     Plan {
         /// The group.
@@ -119,7 +124,7 @@ impl Malformed {
         match self {
             Malformed::Empty => "an empty request; write GROUP LEVEL, or :status",
             Malformed::Unknown => {
-                "no such request; there are :ping :tell :status :plan :reread :watch :start :stop :restart :signal \
+                "no such request; there are :ping :tell :status :timeline :plan :reread :watch :start :stop :restart :signal \
                  :stopall :poweroff :reboot :halt :kexec :switch-root :telinit :runlevel :upgrade"
             }
             Malformed::Words => "too few words, too many, or an unknown one; see isinit-protocol(7)",
@@ -155,6 +160,8 @@ pub fn parse(line: &[u8]) -> Result<Request<'_>, Malformed> {
         (b":tell", [group, level, options @ ..]) => tell(group, level, options),
         (b":status", []) => Ok(Request::Status { group: None }),
         (b":status", [group]) => Ok(Request::Status { group: Some(group) }),
+        (b":timeline", []) => Ok(Request::Timeline { group: None }),
+        (b":timeline", [group]) => Ok(Request::Timeline { group: Some(group) }),
         (b":plan", [group, level]) => Ok(Request::Plan { group, level }),
         (b":reread", []) => Ok(Request::Reread),
         (b":watch", []) => Ok(Request::Watch),
@@ -180,10 +187,11 @@ pub fn parse(line: &[u8]) -> Result<Request<'_>, Malformed> {
     }
 }
 
-const KNOWN: [&[u8]; 19] = [
+const KNOWN: [&[u8]; 20] = [
     b":ping",
     b":tell",
     b":status",
+    b":timeline",
     b":plan",
     b":reread",
     b":watch",
