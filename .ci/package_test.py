@@ -70,7 +70,7 @@ def main():
             *[("podman loads it", lambda: podman(image, place)), ("runc runs it", lambda: runc(image, place))] * is_root,
             ("dist, made in another folder, is the same to the byte", lambda: dist(target, place)),
             ("the session that the README shows is held again", lambda: session(arch, target, place)),
-            ("cargo would publish it, and what it would publish builds", crate),
+            ("cargo would publish it, and what it would publish builds", lambda: crate(place)),
         ]
         for name, step in steps:
             print(f"{name} ... ", end="", flush=True)
@@ -266,8 +266,10 @@ def session(arch, target, place):
           "docs/session.svg shows another one: make session")
 
 
-def crate():
-    said = run("cargo", "publish", "--dry-run", "--locked", cwd=HOUSE)
+def crate(place):
+    """Elsewhere than the builds of the house: cargo would take the copy that is built here for the house's own, and not
+    see any more when the house changes."""
+    said = run("cargo", "publish", "--dry-run", "--locked", "--target-dir", place / "crate", cwd=HOUSE)
     claim("aborting upload due to dry run" in said, said)
     # That nobody has a site for it yet is no fault, and that tests are left out is meant; anything else is one.
     known = ("due to dry run", "no documentation, homepage or repository", "warning: ignoring test ")
