@@ -105,7 +105,8 @@ def on_terminal(typed, directory, environment):
     lines = shown.decode().replace("\r\n", "\n").split("\n")
     # What was written over is not seen any more.
     lines = [line.rsplit("\r", 1)[-1].replace("\x1b[K", "") for line in lines]
-    return [line for line in lines if line.strip()]
+    # Its directory is its home, and has another name each time.
+    return [line.replace(directory, "~") for line in lines if line.strip()]
 
 
 def pieces(line):
