@@ -3,6 +3,8 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use super::place::Place;
+use super::tree::Tree;
 use super::verbs::{Check, Plan, StatusOf, Tell, Verb, Verbs};
 use super::{Common, Problem, Status, json, prometheus, show};
 use crate::isinittab::{Table, seconds_to_ms};
@@ -45,6 +47,7 @@ pub fn verb(common: &Common, verb: Verb) -> Result<(), Problem> {
         Verbs::Status(what) => status(common, &what),
         Verbs::Import(what) => super::import::import(&what),
         Verbs::Watch(how) => watch(common, how.json),
+        Verbs::Top(_) => super::top::top(common),
         Verbs::Timeline(how) => super::timeline::timeline(common, &how),
         Verbs::Start(what) => simple(common, &format!(":start {} wait", word(&what.tag)?)),
         Verbs::Stop(what) => simple(common, &format!(":stop {} wait", word(&what.tag)?)),
@@ -245,20 +248,24 @@ fn status(common: &Common, what: &StatusOf) -> Result<(), Problem> {
         Some(group) => format!(" {}", word(group)?),
         None => String::new(),
     };
-    if what.json && what.prometheus {
-        return Err(Problem::new(Status::Usage, "status is shown as JSON or for Prometheus, not as both"));
+    if [what.json, what.prometheus, what.tree].iter().filter(|form| **form).count() > 1 {
+        let words = "status is shown as JSON, for Prometheus or as a tree, not as more than one of them";
+        return Err(Problem::new(Status::Usage, words));
     }
     let connected = common.connect();
     if what.prometheus && connected.as_ref().is_err_and(|problem| problem.status == Status::NoDaemon as i32) {
         show::put(prometheus::metrics(&[]));
     }
-    let (lines, _) = connected?.gather(format!(":status{group}").as_bytes())?;
+    let mut connection = connected?;
+    let (lines, _) = connection.gather(format!(":status{group}").as_bytes())?;
     if what.json {
         show::put(status_json(&lines));
     } else if what.prometheus {
         show::put(prometheus::metrics(&lines));
     } else {
-        show::status(&lines, group.is_empty());
+        let daemon = lines.first().map_or("", String::as_str);
+        let tree = what.tree.then(|| Tree::new(Place::new(&connection, daemon)));
+        show::status(&lines, group.is_empty(), tree.as_ref());
     }
     let version = lines.first().and_then(|line| field(line, "version"));
     if let Some(words) = version.and_then(version_words) {

@@ -10,11 +10,14 @@ mod history;
 mod import;
 pub mod json;
 pub mod old;
+mod place;
 mod prometheus;
 mod show;
 mod svg;
 mod text;
 mod timeline;
+mod top;
+mod tree;
 pub mod verbs;
 
 use std::ffi::OsString;
@@ -64,9 +67,9 @@ isinit: a clusterwide init. One table, one daemon, a level for each group.
   isinit tell [--wait] [--timeout S] [--or-revert] [--force] GROUP LEVEL
   isinit plan GROUP LEVEL      what a tell would stop, keep and start
   isinit check [TABLE]         all errors and warnings of a table
-  isinit status [--json|--prometheus] [GROUP]
+  isinit status [--json|--prometheus|--tree] [GROUP]
   isinit watch [--json]        one line for each change
-  isinit timeline [--svg FILE] [GROUP]   what was when, as bars
+  isinit timeline [--svg FILE] [GROUP], top    what was when; what is used
   isinit start|stop|restart TAG, signal SIGNAL TAG
   isinit poweroff|reboot|halt|kexec, switch-root DIR [INIT]
   isinit run [OPTIONS] -- COMMAND                  a container's entrypoint
@@ -174,7 +177,6 @@ fn run(common: &Common, words: &[&str]) -> i32 {
             show::put(VERSION);
             Ok(())
         }
-        [verb, ..] if verbs::LATER.contains(verb) => return not_yet(verb),
         ["run", ..] => {
             return usage("a command is run without -c and -s; a level of this name is told", "tell ");
         }
@@ -225,13 +227,6 @@ fn end(result: Result<(), Problem>) -> i32 {
 /// `verb` with a blank behind it, or nothing.
 fn usage(words: &str, verb: &str) -> i32 {
     show::say(&format!("isinit: {words}\nTry `isinit {verb}--help`.\n"));
-    Status::Usage as i32
-}
-
-fn not_yet(what: &str) -> i32 {
-    show::say(&format!(
-        "isinit: `{what}` is not yet there; as a level it is told with `isinit tell GROUP {what}`\n"
-    ));
     Status::Usage as i32
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Status;
 use super::text::colours;
+use super::tree::Tree;
 use crate::isinittab::{Report, Severity};
 use crate::sys;
 use crate::sys::spawn::Step;
@@ -69,8 +70,9 @@ pub fn report(report: &Report) {
     }
 }
 
-/// Groups, and under each its entries. Of `all` groups: below them which table is in force.
-pub fn status(lines: &[String], all: bool) {
+/// Groups, and under each its entries; in a tree, under each of those its processes. Of `all` groups: below them which table
+/// is in force.
+pub fn status(lines: &[String], all: bool, tree: Option<&Tree>) {
     let rows: Vec<(usize, String, Vec<String>)> = lines.iter().filter_map(|line| row(line)).collect();
     let width = |column: usize| {
         let cells =
@@ -78,15 +80,24 @@ pub fn status(lines: &[String], all: bool) {
         cells.map(String::len).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..5).map(width).collect();
-    for (indent, state, cells) in &rows {
-        let mut text = " ".repeat(*indent);
+    let mut rest = rows.iter();
+    while let Some((indent, state, cells)) = rest.next() {
+        let last = rest.as_slice().first().is_none_or(|next| next.0 == 0);
+        let branch = tree.filter(|_| *indent > 0).map(|tree| (tree, tree.branch(last)));
+        let mut text = branch.map_or_else(|| " ".repeat(*indent), |(_, (branch, _))| branch.into());
         for (column, cell) in cells.iter().enumerate() {
             let width = if *indent > 0 { widths.get(column).copied().unwrap_or(0) } else { 0 };
             let padded = format!("{cell:width$}");
             text.push_str(&if column == 1 { painted(&padded, state) } else { padded });
             text.push_str("  ");
         }
-        put(format!("{}\n", text.trim_end()));
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+        if let (Some((tree, (_, below))), [tag, _, pid, ..]) = (branch, &cells[..]) {
+            let main = pid.strip_prefix("pid ").and_then(|pid| pid.parse().ok()).unwrap_or(0);
+            text.push_str(&tree.below(tag, main, below));
+        }
+        put(text);
     }
     let of_daemon = |key| lines.first().and_then(|line| field(line, key));
     if let (true, Some(table), Some(digest)) = (all, of_daemon("table"), of_daemon("digest")) {
@@ -97,6 +108,9 @@ pub fn status(lines: &[String], all: bool) {
     }
     if lines.iter().filter_map(|line| field(line, "flags")).any(|flags| flags.contains("changed")) {
         put("changed: the table has it otherwise now; `isinit restart TAG` takes it as it is there\n");
+    }
+    if tree.is_some_and(Tree::is_elsewhere) {
+        put("the daemon is in another PID namespace: its processes cannot be seen from here\n");
     }
 }
 

@@ -83,7 +83,6 @@ pub fn length(ms: u64) -> String {
 }
 
 /// An amount of memory: `812.0K`, `64.2M`, `1.5G`.
-#[allow(dead_code)]
 pub fn bytes(bytes: u64) -> String {
     let mut tenths = bytes.saturating_mul(10) / 1_024;
     let mut units = "KMGTPE".chars();

@@ -3,13 +3,14 @@
 use argh::FromArgs;
 
 /// All verbs.
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 18] = [
     "tell",
     "plan",
     "check",
     "status",
     "watch",
     "timeline",
+    "top",
     "start",
     "stop",
     "restart",
@@ -22,9 +23,6 @@ pub const NAMES: [&str; 17] = [
     "import",
     "upgrade",
 ];
-
-/// Verbs that come with a later version, so that nobody takes them for levels.
-pub const LATER: [&str; 1] = ["top"];
 
 /// a clusterwide init
 #[derive(FromArgs, Debug)]
@@ -45,6 +43,7 @@ pub enum Verbs {
     Status(StatusOf),
     Watch(Watch),
     Timeline(Timeline),
+    Top(Top),
     Start(Start),
     Stop(Stop),
     Restart(Restart),
@@ -160,6 +159,9 @@ pub struct StatusOf {
     /// as Prometheus reads it, for its textfile collector
     #[argh(switch)]
     pub prometheus: bool,
+    /// with the processes of each entry
+    #[argh(switch)]
+    pub tree: bool,
     /// one group alone
     #[argh(positional)]
     pub group: Option<String>,
@@ -185,6 +187,11 @@ pub struct Timeline {
     #[argh(positional)]
     pub group: Option<String>,
 }
+
+/// Show groups and entries with what they use, again and again; q leaves.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "top")]
+pub struct Top {}
 
 /// Start one entry that its group's level has.
 #[derive(FromArgs, Debug)]

@@ -8,6 +8,7 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use signal_hook::consts;
 
@@ -80,6 +81,11 @@ impl Processes {
             on_machine,
             initscript: None,
         }
+    }
+
+    /// The directory of our cgroups, if there is one.
+    pub fn cgroup_path(&self) -> Option<&Path> {
+        self.cgroups.as_ref().map(Cgroups::path)
     }
 
     /// The cgroups of a killed daemon, whose processes we have taken over, are ours.

@@ -20,6 +20,9 @@ use crate::wire::{Request, parse};
 /// Bytes of the longest line that an answer may have: a place must have so much room before one is made.
 const LINE_MAX_BYTES: usize = 512;
 
+/// Bytes of the path of our cgroups that are told: beside the longest path of a table there is no more room in a line.
+const CGROUP_PATH_MAX_BYTES: usize = 512;
+
 impl Supervisor {
     /// Carries out one request; `last` if the client has closed its side after it.
     pub(super) fn request(&mut self, place: usize, line: &[u8], last: bool) {
@@ -218,7 +221,11 @@ impl Supervisor {
         line.key("digest").hex(table.digest());
         line.key("entries").number(table.len() as u64).key("groups").number(table.groups() as u64);
         line.key("age_ms").number(sys::clock::now_ms().saturating_sub(self.life.began_ms));
-        line.key("table_ok").number(u64::from(!self.table_bad)).text("\n");
+        line.key("table_ok").number(u64::from(!self.table_bad));
+        let path = self.processes.cgroup_path().map_or(&b""[..], |path| path.as_os_str().as_encoded_bytes());
+        // It is one word, and its line is one of an answer.
+        let is_word = path.len() <= CGROUP_PATH_MAX_BYTES && !path.iter().any(|byte| *byte <= b' ');
+        line.key("cgroup").word(if is_word { path } else { b"" }).text("\n");
         line
     }
 

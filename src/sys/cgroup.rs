@@ -39,6 +39,7 @@ pub struct Cgroups {
     name: CString,
     /// Our directory, locked.
     own: OwnedFd,
+    path: PathBuf,
 }
 
 /// What can be limited.
@@ -109,17 +110,24 @@ impl Cgroups {
     pub fn find_of(daemon: u32) -> Option<Cgroups> {
         let mounts = std::fs::read("/proc/self/mountinfo").ok()?;
         let own_cgroup = std::fs::read("/proc/self/cgroup").ok()?;
-        let parent = directory_of(&mounts, &own_cgroup)?;
-        let parent = openat(rustix::fs::CWD, &parent, directory(), Mode::empty()).ok()?;
-        let name = CString::new(format!("{PREFIX}{daemon}")).ok()?;
+        let path = directory_of(&mounts, &own_cgroup)?;
+        let parent = openat(rustix::fs::CWD, &path, directory(), Mode::empty()).ok()?;
+        let name = format!("{PREFIX}{daemon}");
+        let path = path.join(&name);
+        let name = CString::new(name).ok()?;
         remove_stale(&parent, &name);
-        Cgroups::under(parent, name)
+        Cgroups::under(parent, name, path)
     }
 
-    fn under(parent: OwnedFd, name: CString) -> Option<Cgroups> {
+    /// Where our directory is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn under(parent: OwnedFd, name: CString, path: PathBuf) -> Option<Cgroups> {
         // Another daemon that begins just now takes a directory that is made and not locked yet for stale.
         let own = (0..LOCK_TRIES).find_map(|_| make_locked(&parent, &name))?;
-        let cgroups = Cgroups { parent, name, own };
+        let cgroups = Cgroups { parent, name, own, path };
         if cgroups.usable() {
             return Some(cgroups);
         }
@@ -182,25 +190,12 @@ impl Cgroups {
     /// # Errors
     /// ENOENT when there is no such group; EMFILE, ENFILE.
     pub fn signal(&self, name: &[u8], signal: i32) -> Result<usize, Errno> {
-        let file = c"cgroup.procs";
-        let list = openat(self.open(name)?, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let (mut count, mut pid, mut buffer) = (0_usize, 0_i32, [0; 4_096]);
-        loop {
-            let length = super::pipe::read(&list, &mut buffer)?.ok_or(Errno::AGAIN)?;
-            if length == 0 {
-                return Ok(count);
-            }
-            for &byte in buffer.get(..length).unwrap_or_default() {
-                if byte.is_ascii_digit() {
-                    let digit = i32::from(byte.wrapping_sub(b'0'));
-                    pid = pid.saturating_mul(10).saturating_add(digit);
-                    continue;
-                }
-                // A process of another PID namespace is listed as 0, which `send` refuses.
-                count = count.saturating_add(usize::from(send(pid, signal).is_ok()));
-                pid = 0;
-            }
-        }
+        let mut count = 0_usize;
+        // A process of another PID namespace is listed as 0, which `send` refuses.
+        each_member(&self.open(name)?, |pid| {
+            count = count.saturating_add(usize::from(send(pid, signal).is_ok()))
+        })?;
+        Ok(count)
     }
 
     /// Whether a process lives in a group or below it (`cgroup.events`). Zombies do not count. `None`: there is no such
@@ -251,6 +246,63 @@ impl Cgroups {
     fn open(&self, name: &[u8]) -> Result<OwnedFd, Errno> {
         let mut buffer = [0; NAME_MAX_BYTES];
         openat(&self.own, encode(&mut buffer, name)?, directory(), Mode::empty())
+    }
+}
+
+/// What a group of a subtree uses: bytes of memory (`memory.current`), where that controller is there, and microseconds of
+/// processor time (`cpu.stat`). For who looks at the subtree of another process.
+///
+/// ```
+/// use isinit::sys::cgroup::{Cgroups, usage};
+/// if let Some(cgroups) = Cgroups::find() {
+///     let _group = cgroups.make(b"nginx").unwrap();
+///     assert_eq!(usage(cgroups.path(), b"nginx").1, Some(0), "nobody was in it");
+///     cgroups.close().unwrap();
+/// }
+/// ```
+pub fn usage(subtree: &Path, name: &[u8]) -> (Option<u64>, Option<u64>) {
+    let Ok(group) = open_in(subtree, name) else { return (None, None) };
+    let mut buffer = [0; 512];
+    let number = |text: &[u8]| std::str::from_utf8(text).ok()?.trim_end().parse().ok();
+    let memory = read_at(group.as_fd(), c"memory.current", &mut buffer).ok().and_then(number);
+    let cpu = read_at(group.as_fd(), c"cpu.stat", &mut buffer).ok();
+    let mut lines = cpu.unwrap_or_default().split(|&byte| byte == b'\n');
+    (memory, lines.find_map(|line| number(line.strip_prefix(b"usage_usec ")?)))
+}
+
+/// The processes of a group of a subtree, but not of those below it. There is no such group: none.
+pub fn members(subtree: &Path, name: &[u8]) -> Vec<u32> {
+    let mut members = Vec::new();
+    if let Ok(group) = open_in(subtree, name) {
+        let _ = each_member(&group, |pid| members.extend(u32::try_from(pid)));
+    }
+    members
+}
+
+fn open_in(subtree: &Path, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let subtree = openat(rustix::fs::CWD, subtree, directory(), Mode::empty())?;
+    let mut buffer = [0; NAME_MAX_BYTES];
+    openat(&subtree, encode(&mut buffer, name)?, directory(), Mode::empty())
+}
+
+/// Tells each process of a group (`cgroup.procs`).
+fn each_member(group: &OwnedFd, mut tell: impl FnMut(i32)) -> Result<(), Errno> {
+    let list = openat(group, c"cgroup.procs", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let (mut pid, mut buffer) = (0_i32, [0; 4_096]);
+    loop {
+        let length = super::pipe::read(&list, &mut buffer)?.ok_or(Errno::AGAIN)?;
+        if length == 0 {
+            return Ok(());
+        }
+        for &byte in buffer.get(..length).unwrap_or_default() {
+            if byte.is_ascii_digit() {
+                let digit = i32::from(byte.wrapping_sub(b'0'));
+                pid = pid.saturating_mul(10).saturating_add(digit);
+                continue;
+            }
+            tell(pid);
+            pid = 0;
+        }
     }
 }
 
@@ -415,6 +467,10 @@ mod tests {
             assert_eq!(cgroups.remove(b"a.b"), Err(Errno::BUSY));
             assert_eq!(cgroups.vacate(b"a.b"), Err(Errno::BUSY));
             assert_eq!(cgroups.signal(b"a.b", 0), Ok(2));
+            let mut residents = members(cgroups.path(), b"a.b");
+            residents.sort_unstable();
+            assert_eq!(residents, [first.min(second), first.max(second)].map(i32::unsigned_abs));
+            assert!(usage(cgroups.path(), b"a.b").1.is_some() && usage(cgroups.path(), b"b") == (None, None));
             assert_eq!(cgroups.signal(b"a.b", libc::SIGTERM), Ok(2));
             assert_eq!((wait_for(first), wait_for(second)), (128 + 15, 128 + 15));
             let third = resident(&group);

@@ -172,22 +172,108 @@ pub fn session_of(pid: u32) -> Option<u32> {
 /// isinit::sys::process::each_other(5, |pid, name, state| println!("{pid} {name:?} {state}"));
 /// ```
 pub fn each_other(most: usize, mut tell: impl FnMut(u32, &[u8], u8)) {
+    let (own, mut told) = (own_pid(), 0_usize);
+    each_stat(|pid, stat| {
+        let seen = name_and_state(stat);
+        if let Some((name, state)) = seen.filter(|&(_, state)| pid != own && !b"ZXx".contains(&state)) {
+            told = told.saturating_add(1);
+            tell(pid, name, state);
+        }
+        told < most
+    });
+}
+
+/// One process, as a person is shown it (proc_pid_stat(5)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its process id.
+    pub pid: u32,
+    /// Its parent's; 0 where that is outside of our PID namespace.
+    pub parent: u32,
+    /// Its session.
+    pub session: u32,
+    /// Microseconds of processor time, those of its children that have ended included.
+    pub cpu_us: u64,
+    /// Bytes of memory that are resident, those that it shares with others included.
+    pub memory_bytes: u64,
+    /// Its name.
+    pub name: String,
+}
+
+/// All processes of user space, as far as /proc shows them. Allocates.
+///
+/// ```
+/// let all = isinit::sys::process::all();
+/// let us = all.iter().find(|seen| seen.pid == std::process::id());
+/// assert!(us.is_none_or(|us| us.memory_bytes > 0));
+/// ```
+pub fn all() -> Vec<Seen> {
+    let mut all = Vec::new();
+    each_stat(|pid, stat| {
+        all.extend(seen(pid, stat));
+        true
+    });
+    all
+}
+
+/// Microseconds of a tick in /proc: USER_HZ is 100 on every architecture that we are built for (time(7)).
+const TICK_US: u64 = 10_000;
+
+fn seen(pid: u32, stat: &[u8]) -> Option<Seen> {
+    let (name, _) = name_and_state(stat)?;
+    let end = stat.iter().rposition(|&byte| byte == b')')?;
+    let fields = std::str::from_utf8(stat.get(end.saturating_add(2)..)?).ok()?.split(' ');
+    let mut numbers = [0_u64; 22];
+    for (number, field) in numbers.iter_mut().zip(fields) {
+        *number = field.parse().unwrap_or(0);
+    }
+    let [_, parent, _, session, .., user, system, waited_user, waited_system, _, _, _, _, _, _, pages] =
+        numbers;
+    let ticks = [user, system, waited_user, waited_system].into_iter().fold(0, u64::saturating_add);
+    let small = |number| u32::try_from(number).unwrap_or(0);
+    Some(Seen {
+        pid,
+        parent: small(parent),
+        session: small(session),
+        cpu_us: ticks.saturating_mul(TICK_US),
+        memory_bytes: pages.saturating_mul(page_bytes()),
+        name: String::from_utf8_lossy(name).into_owned(),
+    })
+}
+
+fn page_bytes() -> u64 {
+    // SAFETY: sysconf takes one integer.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4_096)
+}
+
+/// The words of a process's command line (proc_pid_cmdline(5)), with blanks between them; empty for what has none.
+pub fn command_line(pid: u32) -> String {
+    let mut digits = itoa::Buffer::new();
+    let (mut path, mut line) = ([0; 32], [0; 1_024]);
+    let Ok(proc) = super::mount::proc() else { return String::new() };
+    let Ok(path) = c_path(&mut path, &[digits.format(pid).as_bytes(), b"/cmdline"]) else {
+        return String::new();
+    };
+    let line = read_at(proc.as_fd(), path, &mut line).unwrap_or_default();
+    String::from_utf8_lossy(line).replace('\0', " ").trim_end().into()
+}
+
+/// Shows `look` what /proc/PID/stat says of each process, until it says that that is enough.
+fn each_stat(mut look: impl FnMut(u32, &[u8]) -> bool) {
     let Ok(proc) = super::mount::proc() else { return };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(list) = openat(&proc, c".", flags, Mode::empty()) else { return };
     let mut buffer = [MaybeUninit::uninit(); 4_096];
     let mut entries = RawDir::new(&list, &mut buffer);
-    let (own, mut told) = (own_pid(), 0_usize);
-    while let Some(Ok(entry)) = entries.next().filter(|_| told < most) {
+    while let Some(Ok(entry)) = entries.next() {
         let name = entry.file_name().to_bytes();
         let Some(pid) = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok()) else { continue };
         let mut stat = [0; STAT_BYTES];
         let mut path = [0; STAT_BYTES];
         let Ok(path) = c_path(&mut path, &[name, b"/stat"]) else { continue };
-        let seen = read_at(proc.as_fd(), path, &mut stat).ok().and_then(name_and_state);
-        if let Some((name, state)) = seen.filter(|&(_, state)| pid != own && !b"ZXx".contains(&state)) {
-            told = told.saturating_add(1);
-            tell(pid, name, state);
+        let Ok(stat) = read_at(proc.as_fd(), path, &mut stat) else { continue };
+        if !look(pid, stat) {
+            return;
         }
     }
 }
@@ -207,6 +293,20 @@ mod tests {
     use super::*;
     use crate::sys::testing::{fork, in_child};
     use std::os::unix::process::parent_id;
+
+    #[test]
+    fn a_process_is_seen_with_what_it_uses() {
+        let all = all();
+        let us = all.iter().find(|seen| seen.pid == own_pid()).unwrap();
+        assert_eq!((Some(us.parent), Some(us.session)), (parent_pid(), session_of(own_pid())));
+        assert!(us.memory_bytes > 100_000, "{us:?}");
+        let line = command_line(own_pid());
+        assert!(line.starts_with(&std::env::args().next().unwrap()), "{line}");
+        let stat = b"7 (a) b) S 3 7 6 0 -1 0 0 0 0 0 1 2 3 4 20 0 1 0 99 4096 5 x";
+        let seen = seen(7, stat).unwrap();
+        assert_eq!((seen.parent, seen.session, seen.cpu_us, &*seen.name), (3, 6, 100_000, "a) b"));
+        assert_eq!(seen.memory_bytes, 5 * page_bytes());
+    }
 
     #[test]
     fn a_name_is_set_and_read() {

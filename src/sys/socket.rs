@@ -265,8 +265,11 @@ fn make_way(path: &Path, directory: &OwnedFd, name: &CStr, errno: Errno) -> Resu
     }
 }
 
-/// SO_PEERCRED by libc: rustix makes a process id that is never 0 of it, and it can be 0.
-fn peer(fd: BorrowedFd<'_>) -> Result<PeerCred, Errno> {
+/// Who is at the other end (SO_PEERCRED). By libc: rustix makes a process id that is never 0 of it, and it can be 0.
+///
+/// # Errors
+/// What getsockopt(2) says.
+pub fn peer(fd: BorrowedFd<'_>) -> Result<PeerCred, Errno> {
     let mut cred = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
     let mut length = libc::socklen_t::try_from(size_of_val(&cred)).map_err(|_| Errno::INVAL)?;
     // SAFETY: a struct ucred and its length, into which the kernel writes no more than that.

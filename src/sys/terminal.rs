@@ -5,7 +5,9 @@
 use super::raw::{Word, syscall};
 use rustix::fs::{CWD, Mode, OFlags, fcntl_setfl, openat};
 use rustix::io::Errno;
-use rustix::termios::{ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex};
+use rustix::termios::{
+    ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios,
+};
 use rustix::termios::{tcgetattr, tcsetattr};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
@@ -119,6 +121,41 @@ pub fn make_sane() {
         settings.special_codes[key] = byte;
     }
     let _ = tcsetattr(fd, OptionalActions::Now, &settings);
+}
+
+/// The terminal on descriptor 0 while its keys are taken one by one, and not shown. Ctrl-C and Ctrl-Z are still signals. It
+/// is given back as it was when this is dropped.
+pub struct Keys {
+    before: Termios,
+}
+
+impl Keys {
+    /// Takes them; `None` where there is no terminal.
+    pub fn take() -> Option<Keys> {
+        let keys = Keys { before: tcgetattr(rustix::stdio::stdin()).ok()? };
+        keys.take_again();
+        Some(keys)
+    }
+
+    /// After they were given back.
+    pub fn take_again(&self) {
+        let mut settings = self.before.clone();
+        settings.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+        settings.special_codes[SpecialCodeIndex::VMIN] = 1;
+        settings.special_codes[SpecialCodeIndex::VTIME] = 0;
+        let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &settings);
+    }
+
+    /// For as long as we are stopped, or for good.
+    pub fn give_back(&self) {
+        let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &self.before);
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        self.give_back();
+    }
 }
 
 #[cfg(test)]

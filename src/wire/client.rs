@@ -1,6 +1,7 @@
 //! The client's side of a connection.
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -105,6 +106,16 @@ impl Connection {
     /// A connection to a daemon that is there already.
     pub fn over(stream: UnixStream) -> Connection {
         Connection { stream: BufReader::new(stream), deadline: None }
+    }
+
+    /// What to wait for, for who waits for something else too.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.stream.get_ref().as_fd()
+    }
+
+    /// Is there something of an answer that has been read already, so that nothing new may come?
+    pub fn has_more(&self) -> bool {
+        !self.stream.buffer().is_empty()
     }
 
     /// The answer has to be there by then.
