@@ -52,6 +52,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 SBINDIR := $(DESTDIR)$(PREFIX)/sbin
 MANDIR  := $(DESTDIR)$(PREFIX)/share/man
+SHARE   := $(DESTDIR)$(PREFIX)/share
 
 # What is handed out, and where it is made.
 PACKAGES := $(TARGET_DIR)/packages
@@ -190,13 +191,18 @@ doc: needs-build ## the library's documentation, a broken link being an error
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --lib
 
 # Who installs (root) is often not who builds: what is built already is taken as it is.
-install: ## binary and manual pages, under DESTDIR and PREFIX
+install: ## binary, manual pages, completion for bash, zsh and fish, and vim's syntax, under DESTDIR and PREFIX
 	@test -x $(BIN) || $(MAKE) build
 	install -d $(SBINDIR) $(MANDIR)/man5 $(MANDIR)/man7 $(MANDIR)/man8
 	install -m 0755 $(BIN) $(SBINDIR)/isinit
 	install -m 0644 docs/isinit.8 $(MANDIR)/man8/
 	install -m 0644 docs/isinittab.5 $(MANDIR)/man5/
 	install -m 0644 docs/isinit-protocol.7 $(MANDIR)/man7/
+	install -D -m 0644 docs/completion/isinit.bash $(SHARE)/bash-completion/completions/isinit
+	install -D -m 0644 docs/completion/_isinit $(SHARE)/zsh/site-functions/_isinit
+	install -D -m 0644 docs/completion/isinit.fish $(SHARE)/fish/vendor_completions.d/isinit.fish
+	install -D -m 0644 docs/vim/syntax/isinittab.vim $(SHARE)/vim/vimfiles/syntax/isinittab.vim
+	install -D -m 0644 docs/vim/ftdetect/isinittab.vim $(SHARE)/vim/vimfiles/ftdetect/isinittab.vim
 
 install-init: install ## and the links that make it the machine's init, telinit, halt, poweroff, reboot and runlevel
 	for name in $(OLD_NAMES); do ln -sf isinit $(SBINDIR)/$$name || exit 1; done

@@ -43,6 +43,7 @@ pub fn verb(common: &Common, verb: Verb) -> Result<(), Problem> {
     match verb.verb {
         Verbs::Tell(how) => tell(common, &how),
         Verbs::Plan(what) => plan(common, &what),
+        Verbs::Check(what) if what.words => super::words::words(common, what.table.as_deref()),
         Verbs::Check(what) => check(common, &what),
         Verbs::Status(what) => status(common, &what),
         Verbs::Import(what) => super::import::import(&what),

@@ -19,6 +19,7 @@ mod timeline;
 mod top;
 mod tree;
 pub mod verbs;
+mod words;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -66,7 +67,7 @@ isinit: a clusterwide init. One table, one daemon, a level for each group.
 
   isinit tell [--wait] [--timeout S] [--or-revert] [--force] GROUP LEVEL
   isinit plan GROUP LEVEL      what a tell would stop, keep and start
-  isinit check [TABLE]         all errors and warnings of a table
+  isinit check [--digest|--words] [TABLE]     what is wrong with a table
   isinit status [--json|--prometheus|--tree] [GROUP]
   isinit watch [--json]        one line for each change
   isinit timeline [--svg FILE] [GROUP], top    what was when; what is used

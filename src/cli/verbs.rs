@@ -144,6 +144,9 @@ pub struct Check {
     /// show nothing but its digest: equal on all hosts that have the same table
     #[argh(switch)]
     pub digest: bool,
+    /// list the names of groups, levels and tags instead, for programs
+    #[argh(switch)]
+    pub words: bool,
     /// the table
     #[argh(positional)]
     pub table: Option<String>,
