@@ -144,8 +144,7 @@ impl Axis {
 
 /// As much of the room as it is of the time.
 fn scaled(time: u64, (all, room): (u64, u64)) -> u64 {
-    let place = u128::from(time).saturating_mul(u128::from(room)).checked_div(u128::from(all));
-    place.and_then(|place| u64::try_from(place).ok()).unwrap_or(room)
+    time.saturating_mul(room).checked_div(all).unwrap_or(room).min(room)
 }
 
 /// When something happened, in order, the beginning and the end of the picture among them.

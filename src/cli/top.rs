@@ -5,8 +5,6 @@
 //! holds up nothing: what is not written yet waits, the next picture is drawn when it has gone, and keys and signals are heard
 //! meanwhile. Every way out gives the terminal back as it was.
 
-use std::io::IsTerminal;
-
 use signal_hook::consts;
 
 use super::history::number;
@@ -16,7 +14,7 @@ use super::{Common, Problem, Status, show};
 use crate::sys::poll::PollSet;
 use crate::sys::process::{has_job_control, own_group};
 use crate::sys::signals::{Arrived, Signals, stop_self};
-use crate::sys::terminal::{Keys, foreground};
+use crate::sys::terminal::{Keys, foreground, is_terminal};
 use crate::sys::{clock::now_ms, clock::wall_ms, host, pipe};
 use crate::wire::client::{Answer, ClientError, Connection, field};
 
@@ -46,7 +44,7 @@ type Line = (String, &'static str);
 /// Carries it out.
 pub fn top(common: &Common) -> Result<(), Problem> {
     let connection = common.connect()?;
-    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+    if !is_terminal(rustix::stdio::stdin()) || !is_terminal(rustix::stdio::stdout()) {
         return Err(Problem::new(
             Status::Usage,
             "top is for a terminal; down a pipe there is `isinit status`",
@@ -413,25 +411,34 @@ impl Row {
 struct Screen {
     columns: usize,
     lines: usize,
-    shown: Vec<Line>,
+    shown: Vec<(Vec<char>, &'static str)>,
     pending: Vec<u8>,
 }
 
 impl Screen {
     /// Adds what makes these lines of the ones that are shown.
     fn draw(&mut self, lines: Vec<Line>) {
-        for (number, (text, style)) in lines.iter().enumerate() {
-            let (old, old_style) = self.shown.get(number).map_or(("", "?"), |(old, style)| (&**old, *style));
-            let differs = |(old, new): &(char, char)| old != new || style != &old_style;
-            let pairs = || old.chars().chain(std::iter::repeat('\0')).zip(text.chars());
-            let Some(first) = pairs().position(|pair| differs(&pair)) else { continue };
-            let changed = pairs().enumerate().filter(|(_, pair)| differs(pair)).last();
-            let count = changed.map_or(0, |(last, _)| last).saturating_add(1).saturating_sub(first);
-            let piece: String = text.chars().skip(first).take(count).collect();
+        for (number, (text, style)) in lines.into_iter().enumerate() {
+            let new: Vec<char> = text.chars().collect();
+            let old = self.shown.get(number).filter(|old| old.1 == style && old.0.len() == new.len());
+            let differs = |(old, new): (&char, &char)| old != new;
+            let (first, last) = match old {
+                Some((old, _)) => {
+                    let pairs = || old.iter().zip(&new);
+                    let Some(first) = pairs().position(differs) else { continue };
+                    (first, pairs().rposition(differs).unwrap_or(first))
+                }
+                None => (0, new.len()),
+            };
+            let piece = new.iter().take(last.saturating_add(1)).skip(first);
             let (row, column) = (number.saturating_add(1), first.saturating_add(1));
-            self.pending.extend(format!("\x1b[{row};{column}H\x1b[0;{style}m{piece}").bytes());
+            self.pending.extend(format!("\x1b[{row};{column}H\x1b[0;{style}m").bytes());
+            self.pending.extend(piece.collect::<String>().bytes());
+            self.shown.resize(self.shown.len().max(row), Default::default());
+            if let Some(shown) = self.shown.get_mut(number) {
+                *shown = (new, style);
+            }
         }
-        self.shown = lines;
     }
 
     /// Writes a piece. Is the terminal still there?

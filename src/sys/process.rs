@@ -173,7 +173,7 @@ pub fn session_of(pid: u32) -> Option<u32> {
 /// ```
 pub fn each_other(most: usize, mut tell: impl FnMut(u32, &[u8], u8)) {
     let (own, mut told) = (own_pid(), 0_usize);
-    each_stat(|pid, stat| {
+    each_stat(&mut |pid, stat| {
         let seen = name_and_state(stat);
         if let Some((name, state)) = seen.filter(|&(_, state)| pid != own && !b"ZXx".contains(&state)) {
             told = told.saturating_add(1);
@@ -209,7 +209,7 @@ pub struct Seen {
 /// ```
 pub fn all() -> Vec<Seen> {
     let mut all = Vec::new();
-    each_stat(|pid, stat| {
+    each_stat(&mut |pid, stat| {
         all.extend(seen(pid, stat));
         true
     });
@@ -241,9 +241,11 @@ fn seen(pid: u32, stat: &[u8]) -> Option<Seen> {
     })
 }
 
+// A word of the kernel's is as wide as a u64 on some machines.
+#[allow(clippy::useless_conversion)]
 fn page_bytes() -> u64 {
-    // SAFETY: sysconf takes one integer.
-    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4_096)
+    // SAFETY: getauxval takes one integer.
+    u64::from(unsafe { libc::getauxval(libc::AT_PAGESZ) })
 }
 
 /// The words of a process's command line (proc_pid_cmdline(5)), with blanks between them; empty for what has none.
@@ -259,7 +261,7 @@ pub fn command_line(pid: u32) -> String {
 }
 
 /// Shows `look` what /proc/PID/stat says of each process, until it says that that is enough.
-fn each_stat(mut look: impl FnMut(u32, &[u8]) -> bool) {
+fn each_stat(look: &mut dyn FnMut(u32, &[u8]) -> bool) {
     let Ok(proc) = super::mount::proc() else { return };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(list) = openat(&proc, c".", flags, Mode::empty()) else { return };
