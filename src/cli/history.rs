@@ -189,7 +189,7 @@ impl History {
 }
 
 /// The first word, and what stands behind it.
-fn first(text: &str) -> (&str, &str) {
+pub fn first(text: &str) -> (&str, &str) {
     text.split_once(' ').unwrap_or((text, ""))
 }
 

@@ -5,7 +5,7 @@ use super::history::{History, Kind, Track};
 use super::text::{clock, colours, day, fit, length, size, unicode};
 use super::verbs::Timeline;
 use super::{Common, Problem, Status, show, svg};
-use crate::wire::client::{Answer, word};
+use crate::wire::client::word;
 
 /// Columns that names have at most; and a fourth of the terminal.
 const NAMES_MAX: usize = 24;
@@ -55,12 +55,9 @@ fn ask(common: &Common, group: Option<&str>) -> Result<History, Problem> {
         request.push(' ');
         request.push_str(word(group)?);
     }
-    let mut connection = common.connect()?;
-    connection.ask(request.as_bytes())?;
+    let (lines, _) = common.connect()?.gather(request.as_bytes())?;
     let mut history = History::default();
-    while let Answer::Line(line) = connection.answer()? {
-        history.take(&line);
-    }
+    lines.iter().for_each(|line| history.take(line));
     history.end();
     Ok(history)
 }

@@ -7,7 +7,7 @@
 
 use signal_hook::consts;
 
-use super::history::number;
+use super::history::{first, number};
 use super::place::Place;
 use super::text::{bytes, clock, fit, size, unicode};
 use super::{Common, Problem, Status, show};
@@ -92,20 +92,19 @@ struct Top<'a> {
 struct Table {
     title: String,
     rows: Vec<Row>,
-    /// What was used until the time of the last look, by tag.
-    before: Vec<(String, u64)>,
     at_ms: u64,
     /// The first row that is shown.
     first: usize,
     sources: String,
 }
 
+/// A line of the status, and what is used.
 struct Row {
-    fields: [String; 5],
+    line: String,
+    /// Microseconds of processor time until the last look.
+    cpu_us: u64,
     /// Tenths of a percent of one processor, and bytes of memory.
     usage: [Option<u64>; 2],
-    style: &'static str,
-    is_group: bool,
 }
 
 impl Top<'_> {
@@ -159,7 +158,7 @@ impl Top<'_> {
                     Some(Ok(true)) => {
                         let taken = std::mem::take(&mut lines);
                         if let Some(connection) = &connection {
-                            self.table.take(&taken, connection);
+                            self.table.take(taken, connection);
                         }
                         self.draw();
                         asked_ms = None;
@@ -295,43 +294,34 @@ fn hear(connection: &mut Connection, lines: &mut Vec<String>) -> Result<bool, Cl
 }
 
 impl Table {
-    fn take(&mut self, lines: &[String], connection: &Connection) {
+    fn take(&mut self, lines: Vec<String>, connection: &Connection) {
         let place = Place::new(connection, lines.first().map_or("", String::as_str));
         let now = now_ms();
         let elapsed_ms = now.saturating_sub(std::mem::replace(&mut self.at_ms, now));
-        let before = std::mem::take(&mut self.before);
+        let before = std::mem::take(&mut self.rows);
         let (mut all, mut from_proc) = (None, [false; 2]);
-        let (mut entries, mut up) = (0_u64, 0_u64);
-        self.rows.clear();
-        for line in lines {
-            let mut words = line.splitn(4, ' ');
-            match (words.next(), words.next(), words.next()) {
-                (Some("group"), Some(name), _) => {
-                    up = up.saturating_add(number(line, "up"));
-                    let level = field(line, "level").unwrap_or("-");
-                    self.rows.push(Row::new(line, format!("{name} at {level}"), true));
+        let (mut entries, mut up) = (0_u64, 0);
+        for line in lines.into_iter().skip(1) {
+            let mut row = Row { line, cpu_us: 0, usage: [None; 2] };
+            if let (_, Some(tag), fields) = parts(&row.line) {
+                entries = entries.saturating_add(1);
+                let main = u32::try_from(number(fields, "pid")).unwrap_or(0);
+                let used = place.usage(&mut all, tag, main);
+                for (from, used) in from_proc.iter_mut().zip(used) {
+                    *from |= used.is_some_and(|(_, by_group)| !by_group);
                 }
-                (Some("entry"), Some(_), Some(tag)) => {
-                    entries = entries.saturating_add(1);
-                    let fields = words.next().unwrap_or("");
-                    let mut row = Row::new(fields, format!("  {tag}"), false);
-                    let main = u32::try_from(number(fields, "pid")).unwrap_or(0);
-                    let usage = place.usage(&mut all, tag, main);
-                    for (from, used) in from_proc.iter_mut().zip(usage) {
-                        *from |= used.is_some_and(|(_, by_group)| !by_group);
-                    }
-                    let [cpu, memory] = usage.map(|used| used.map(|(amount, _)| amount));
-                    let place = before.get(self.before.len()).filter(|known| known.0 == tag);
-                    let known = place.or_else(|| before.iter().find(|known| known.0 == tag));
-                    // A thousandth of a processor is a microsecond in each millisecond.
-                    let share =
-                        |(_, before): &(String, u64)| cpu?.saturating_sub(*before).checked_div(elapsed_ms);
-                    row.usage = [known.and_then(share), memory];
-                    self.before.push((tag.into(), cpu.unwrap_or(0)));
-                    self.rows.push(row);
-                }
-                _ => {}
+                let [cpu, memory] = used.map(|used| used.map(|(amount, _)| amount));
+                // At its place as long as the table is the same; else it is known at the next look.
+                let known = before.get(self.rows.len()).filter(|known| parts(&known.line).1 == Some(tag));
+                // A thousandth of a processor is a microsecond in each millisecond.
+                let share = known
+                    .zip(cpu)
+                    .and_then(|(known, cpu)| cpu.saturating_sub(known.cpu_us).checked_div(elapsed_ms));
+                (row.usage, row.cpu_us) = ([share, memory], cpu.unwrap_or(0));
+            } else {
+                up = number(&row.line, "up").saturating_add(up);
             }
+            self.rows.push(row);
         }
         self.sum_up();
         let name = host::hostname();
@@ -349,11 +339,10 @@ impl Table {
     fn sum_up(&mut self) {
         let mut sum = [None; 2];
         for row in self.rows.iter_mut().rev() {
-            if row.is_group {
+            if parts(&row.line).1.is_none() {
                 row.usage = std::mem::take(&mut sum);
-                continue;
             }
-            for (sum, used) in sum.iter_mut().zip(row.usage) {
+            for (sum, used) in sum.iter_mut().zip(row.usage).filter(|_| parts(&row.line).1.is_some()) {
                 *sum = used.map_or(*sum, |used| Some(sum.unwrap_or(0_u64).saturating_add(used)));
             }
         }
@@ -362,47 +351,54 @@ impl Table {
     fn lines(&self, columns: usize, page: usize) -> Vec<Line> {
         let unicode = unicode();
         let width = columns.saturating_sub(FIELDS).max(NAME_MIN);
-        let heads = ["NAME", "STATE", "PID", "FOR", "RESTARTS"].map(String::from);
-        let mut lines = vec![
-            (self.title.clone(), "1"),
-            (joined(&heads, ["CPU%", "MEMORY"].map(String::from), width, unicode), "7"),
-        ];
-        lines.extend(self.rows.iter().skip(self.first).take(page).map(|row| {
-            let [cpu, memory] = row.usage;
-            let cpu = cpu.map_or(String::from("-"), |cpu| format!("{}.{}", cpu / 10, cpu % 10));
-            let memory = memory.map_or(String::from("-"), bytes);
-            (joined(&row.fields, [cpu, memory], width, unicode), row.style)
-        }));
-        lines.resize(page.saturating_add(2), Line::default());
-        let shown = self.rows.len().saturating_sub(self.first).min(page);
-        let (from, to) = (self.first.saturating_add(1), self.first.saturating_add(shown));
+        let mut lines = vec![(self.title.clone(), "1")];
         lines.push((
-            format!("q leaves, arrows scroll  {from}-{to} of {}  {}", self.rows.len(), self.sources),
-            "2",
+            joined(&fit("NAME", width, unicode), ["STATE", "PID", "FOR", "RESTARTS", "CPU%", "MEMORY"]),
+            "7",
         ));
-        lines.into_iter().map(|(text, style)| (fit(&text, columns, unicode), style)).collect()
+        lines.extend(self.rows.iter().skip(self.first).take(page).map(|row| row.shown(width, unicode)));
+        lines.resize(page.saturating_add(2), Line::default());
+        let (from, rows) = (self.first.saturating_add(1), self.rows.len());
+        let to = self.first.saturating_add(page).min(rows);
+        lines.push((format!("q leaves, arrows scroll  {from}-{to} of {rows}  {}", self.sources), "2"));
+        lines.iter_mut().for_each(|(text, _)| *text = fit(text, columns, unicode));
+        lines
+    }
+}
+
+/// The group of a line of the status, the entry's tag if it is one, and the fields.
+fn parts(line: &str) -> (&str, Option<&str>, &str) {
+    let (kind, rest) = first(line);
+    let (group, fields) = first(rest);
+    match kind {
+        "entry" => (group, Some(first(fields).0), first(fields).1),
+        _ => (group, None, fields),
     }
 }
 
 /// The fields of a line, side by side.
-fn joined(fields: &[String; 5], [cpu, memory]: [String; 2], width: usize, unicode: bool) -> String {
-    let [name, state, pid, age, restarts] = fields;
-    let name = fit(name, width, unicode);
+fn joined(name: &str, [state, pid, age, restarts, cpu, memory]: [&str; 6]) -> String {
     format!("{name} {state:<8} {pid:>7} {age:>6} {restarts:>8} {cpu:>6} {memory:>8}")
 }
 
 impl Row {
-    fn new(line: &str, name: String, is_group: bool) -> Row {
-        let state = field(line, "state").unwrap_or("-").to_string();
-        let style = match &*state {
+    fn shown(&self, width: usize, unicode: bool) -> Line {
+        let (group, tag, fields) = parts(&self.line);
+        let shown = |key| field(fields, key).filter(|value| *value != "0").unwrap_or("");
+        let state = shown("state");
+        let style = match state {
             "fail" | "failed" | "held" | "stuck" => "31",
             "start" | "starting" | "stopping" | "killing" | "backoff" => "33",
-            _ if is_group => "1",
+            _ if tag.is_none() => "1",
             _ => "",
         };
-        let shown = |key| field(line, key).filter(|value| *value != "0").unwrap_or("").to_string();
-        let age = show::duration(number(line, "age_ms"));
-        Row { fields: [name, state, shown("pid"), age, shown("restarts")], usage: [None; 2], style, is_group }
+        let name = tag.map_or_else(|| format!("{group} at {}", shown("level")), |tag| format!("  {tag}"));
+        let [cpu, memory] = self.usage;
+        let cpu = cpu.map_or(String::from("-"), |cpu| format!("{}.{}", cpu / 10, cpu % 10));
+        let memory = memory.map_or(String::from("-"), bytes);
+        let age = show::duration(number(fields, "age_ms"));
+        let name = fit(&name, width, unicode);
+        (joined(&name, [state, shown("pid"), &age, shown("restarts"), &cpu, &memory]), style)
     }
 }
 
@@ -421,19 +417,17 @@ impl Screen {
         for (number, (text, style)) in lines.into_iter().enumerate() {
             let new: Vec<char> = text.chars().collect();
             let old = self.shown.get(number).filter(|old| old.1 == style && old.0.len() == new.len());
-            let differs = |(old, new): (&char, &char)| old != new;
-            let (first, last) = match old {
-                Some((old, _)) => {
-                    let pairs = || old.iter().zip(&new);
-                    let Some(first) = pairs().position(differs) else { continue };
-                    (first, pairs().rposition(differs).unwrap_or(first))
+            // From the first that differs to the last.
+            let (mut first, mut end) = if old.is_some() { (usize::MAX, 0) } else { (0, new.len()) };
+            for (at, (old, new)) in old.iter().flat_map(|old| &old.0).zip(&new).enumerate() {
+                if old != new {
+                    (first, end) = (first.min(at), at.saturating_add(1));
                 }
-                None => (0, new.len()),
-            };
-            let piece = new.iter().take(last.saturating_add(1)).skip(first);
+            }
+            let Some(piece) = new.get(first..end).filter(|piece| !piece.is_empty()) else { continue };
             let (row, column) = (number.saturating_add(1), first.saturating_add(1));
             self.pending.extend(format!("\x1b[{row};{column}H\x1b[0;{style}m").bytes());
-            self.pending.extend(piece.collect::<String>().bytes());
+            self.pending.extend(piece.iter().collect::<String>().bytes());
             self.shown.resize(self.shown.len().max(row), Default::default());
             if let Some(shown) = self.shown.get_mut(number) {
                 *shown = (new, style);

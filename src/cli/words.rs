@@ -27,7 +27,7 @@ pub fn words(common: &Common, table: Option<&str>) -> Result<(), Problem> {
         add_levels(&mut found, &loaded.table);
     }
     // What is not UTF-8 cannot be written on our command line either.
-    found.retain(|line| !line.contains('\u{fffd}'));
+    found.retain(|line| line.chars().all(|letter| letter != '\u{fffd}'));
     show::put(found.concat());
     loaded.map(drop).or(if live.is_some() { Ok(()) } else { Err(Problem::new(Status::Table, "")) })
 }

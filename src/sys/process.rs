@@ -256,8 +256,10 @@ pub fn command_line(pid: u32) -> String {
     let Ok(path) = c_path(&mut path, &[digits.format(pid).as_bytes(), b"/cmdline"]) else {
         return String::new();
     };
-    let line = read_at(proc.as_fd(), path, &mut line).unwrap_or_default();
-    String::from_utf8_lossy(line).replace('\0', " ").trim_end().into()
+    let length = read_at(proc.as_fd(), path, &mut line).map_or(0, <[u8]>::len);
+    let words = line.get_mut(..length).unwrap_or_default();
+    words.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = b' ');
+    String::from_utf8_lossy(words.trim_ascii_end()).into_owned()
 }
 
 /// Shows `look` what /proc/PID/stat says of each process, until it says that that is enough.
