@@ -352,6 +352,9 @@ impl Supervisor {
 
     /// Turns what has happened into events. Signals first: who was the process of a row is asked of the rows,
     /// and a PID is free for reuse only when we have collected it.
+    // What it reads into is no part of the frame below which children are forked: each page of the stack between here and
+    // the fork is copied once more for every child.
+    #[inline(never)]
     fn hear_all(&mut self) {
         let now = sys::clock::now_ms();
         if self.rest_until_ms > 0 && self.rest_until_ms <= now {

@@ -339,6 +339,7 @@ impl Processes {
         found.unwrap_or_else(|| self.sweep_proc(engine, record, main, signal))
     }
 
+    #[inline(never)] // as Cgroups::signal
     fn sweep_proc(&mut self, engine: &Engine, record: &Row, main: u32, signal: i32) -> bool {
         if !self.census_taken {
             if let Err(errno) = self.census.look() {

@@ -58,6 +58,9 @@ impl StatFiles {
     }
 }
 
+/// On a frame of its own: most tables want none of these files, and every page of the stack that is touched between two
+/// starts is one that the next fork has copied.
+#[inline(never)]
 fn replace(file: &mut StatFile, write: impl FnOnce(&mut Writer)) {
     let written = sys::files::replace(&file.path, write);
     file.note(written);

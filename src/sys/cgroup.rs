@@ -189,6 +189,7 @@ impl Cgroups {
     ///
     /// # Errors
     /// ENOENT when there is no such group; EMFILE, ENFILE.
+    #[inline(never)] // its buffer is no part of the frame in which children are forked
     pub fn signal(&self, name: &[u8], signal: i32) -> Result<usize, Errno> {
         let mut count = 0_usize;
         // A process of another PID namespace is listed as 0, which `send` refuses.

@@ -831,16 +831,19 @@ mod numbers {
     pub(super) const SETRESUID: Word = libc::SYS_setresuid32;
 }
 
-/// Executes the program, or says why not. A name without a slash is looked for as execvp(3) does: a directory
-/// where it is not is passed by, one where it may not be executed is remembered, all else ends the search.
+/// Executes the program, or says why not.
 fn execute(spawn: &Spawn<'_>) -> Errno {
     let program = match spawn.argv.program() {
         Ok(program) if !program.is_empty() => program,
         _ => return Errno::NOENT,
     };
-    if program.to_bytes().contains(&b'/') {
-        return exec(program, spawn);
-    }
+    if program.to_bytes().contains(&b'/') { exec(program, spawn) } else { search(program, spawn) }
+}
+
+/// A name without a slash is looked for as execvp(3) does: a directory where it is not is passed by, one where it may not
+/// be executed is remembered, all else ends the search. On a frame of its own, since its path takes a page of the stack that the child would get for nothing.
+#[inline(never)]
+fn search(program: &CStr, spawn: &Spawn<'_>) -> Errno {
     let mut verdict = Errno::NOENT;
     for dir in spawn.search.split(|&byte| byte == b':') {
         let mut buffer = [0; PATH_MAX_BYTES];
