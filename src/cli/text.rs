@@ -20,11 +20,11 @@ pub fn colours() -> bool {
 
 /// Does the locale have more than ASCII (locale(7))?
 pub fn unicode() -> bool {
-    let set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| {
-        let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
-        Some(value.to_ascii_lowercase())
-    });
-    let name = set.unwrap_or_default();
+    let set = |value: Option<std::ffi::OsString>| value.filter(|value| !value.is_empty());
+    let set = set(std::env::var_os("LC_ALL"))
+        .or_else(|| set(std::env::var_os("LC_CTYPE")))
+        .or_else(|| set(std::env::var_os("LANG")));
+    let name = set.unwrap_or_default().to_ascii_lowercase();
     [&b"utf-8"[..], b"utf8"].iter().any(|end| name.as_encoded_bytes().ends_with(end))
 }
 
