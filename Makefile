@@ -21,15 +21,17 @@ LINK_riscv64gc-unknown-linux-musl   = $(shell python3 qemu/cross.py riscv64)
 # The standard library is built with the program, for size, and without what a program that does not unwind
 # has no use for: the symbol reader of backtraces alone is larger than all of isinit. Cargo offers that on
 # stable only to those who say RUSTC_BOOTSTRAP; a plain `cargo build --release` works too, and is larger.
-# Little is copied to where it is called (15 instructions at most; of what costs time in a loop, the lexer's search, that is
+# Little is copied to where it is called (12 instructions at most; of what costs time in a loop, the lexer's search, that is
 # seen to by hand), and what is the same in many places is put into one: most of what isinit does is a system call.
 # No path of the machine that built it is in it (trim-paths knows those of packages): who builds the same commit in
 # another folder gets the same bytes, and fewer of them.
 SMALL = RUSTC_BOOTSTRAP=1 RUSTFLAGS='$(strip $(RUSTFLAGS) -C force-unwind-tables=no \
 	--remap-path-prefix=$(shell rustc --print sysroot)/lib/rustlib/src/rust/library=rust \
-	-C llvm-args=-inline-threshold=15 -C llvm-args=-enable-machine-outliner=always $(LINK_$(TARGET)) $(TINY))'
+	-C llvm-args=-inline-threshold=12 -C llvm-args=-enable-machine-outliner=always $(LINK_$(TARGET)) $(TINY))'
+# Where in other people's code a panic comes from says less than where in ours, which is kept.
 SMALL_STD := -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size \
-	-Ztrim-paths --config 'profile.release.trim-paths="all"'
+	-Ztrim-paths --config 'profile.release.trim-paths="all"' \
+	-Zprofile-rustflags --config 'profile.release.package."*".rustflags=["-Zlocation-detail=none","-Zfmt-debug=none"]'
 
 # Smaller still, for who has less room than questions: a panic ends in the same new life, but says neither what it was nor
 # where (-Cpanic=immediate-abort), and no type is printed for those who write programs.

@@ -1,4 +1,4 @@
-//! Finding a name among many: open addressing over numbers, by hash.
+//! Finding one among many: open addressing over numbers, by hash.
 //!
 //! The hash takes eight bytes at a time (a table's digest is that of all its text): each word is mixed in and
 //! multiplied by an odd number, as FNV does with bytes, and the upper half, where a product is well mixed, is
@@ -29,7 +29,7 @@ pub fn mix(hash: u64, word: u64) -> u64 {
 
 const EMPTY: u32 = u32::MAX;
 
-/// Numbers by name. The names stay where they are; who asks brings a function that finds them.
+/// Numbers by the hash of what they stand for. That stays where it is; who asks brings functions that find it.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
     slots: Vec<u32>,
@@ -37,39 +37,37 @@ pub struct Index {
 }
 
 impl Index {
-    /// The number whose name is `name`.
-    pub fn find<'n>(&self, name: &[u8], named: impl Fn(u32) -> &'n [u8]) -> Option<u32> {
-        self.probe(name).find(|number| named(*number) == name)
+    /// The number of this hash that `is` the one.
+    pub fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
+        let there = self
+            .places(hash)
+            .map_while(|place| self.slots.get(place).copied().filter(|number| *number != EMPTY));
+        { there }.find(|number| is(*number))
     }
 
     /// Adds a number that is not there yet.
-    pub fn insert<'n>(&mut self, number: u32, named: impl Fn(u32) -> &'n [u8]) {
+    pub fn insert(&mut self, number: u32, hash_of: impl Fn(u32) -> u64) {
         // At most three quarters full: longer searches cost less here than pages.
         if self.used.saturating_mul(4) >= self.slots.len().saturating_mul(3) {
             let old = std::mem::take(&mut self.slots);
             self.slots = vec![EMPTY; old.len().saturating_mul(2).max(16)];
             old.into_iter()
                 .filter(|number| *number != EMPTY)
-                .for_each(|number| self.put(number, named(number)));
+                .for_each(|number| self.put(number, hash_of(number)));
         }
-        self.put(number, named(number));
+        self.put(number, hash_of(number));
         self.used = self.used.saturating_add(1);
     }
 
-    fn put(&mut self, number: u32, name: &[u8]) {
-        let free = self.places(name).find(|place| self.slots.get(*place) == Some(&EMPTY));
+    fn put(&mut self, number: u32, hash: u64) {
+        let free = self.places(hash).find(|place| self.slots.get(*place) == Some(&EMPTY));
         if let Some(slot) = free.and_then(|place| self.slots.get_mut(place)) {
             *slot = number;
         }
     }
 
-    fn probe(&self, name: &[u8]) -> impl Iterator<Item = u32> {
-        self.places(name).map_while(|place| self.slots.get(place).copied().filter(|number| *number != EMPTY))
-    }
-
-    fn places(&self, name: &[u8]) -> impl Iterator<Item = usize> + use<> {
+    fn places(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
         let mask = self.slots.len().saturating_sub(1);
-        let home = hash(name) as usize;
-        (0..self.slots.len()).map(move |step| home.wrapping_add(step) & mask)
+        (0..self.slots.len()).map(move |step| (hash as usize).wrapping_add(step) & mask)
     }
 }

@@ -164,7 +164,7 @@ impl Table {
 
     /// The place of a tag.
     pub fn find_tag(&self, tag: &[u8]) -> Option<u32> {
-        self.tags.find(tag, |number| self.tag_of(number))
+        self.tags.find(hash(tag), |number| self.tag_of(number) == tag)
     }
 
     fn tag_of(&self, number: u32) -> &[u8] {
@@ -189,7 +189,7 @@ impl Table {
 
     /// The number of a group.
     pub fn find_group(&self, name: &[u8]) -> Option<u32> {
-        self.names.find(name, |number| self.name_of(number))
+        self.names.find(hash(name), |number| self.name_of(number) == name)
     }
 
     /// Has some entry of the group this level, by name? Level `0` every group has.

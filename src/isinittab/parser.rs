@@ -1,12 +1,11 @@
 //! Lines to entries and settings; everything that can be wrong with them.
 
-use std::collections::BTreeMap;
-
 use smallvec::SmallVec;
 
 use super::diagnostic::{Diagnostic, Report, Severity, excerpt};
 use super::entry::{Action, Levels, Process, Record};
 use super::glob::is_pattern;
+use super::index::{Index, hash};
 use super::lexer::{Lexer, Logical, Span, fields, find, is_blank, locate, pieces};
 use super::option::NAMES as OPTIONS;
 use super::setting::NAMES as SETTINGS;
@@ -23,18 +22,14 @@ const STATUS_COLUMN: usize = 15;
 pub fn read(sources: Sources) -> Result<Loaded, Report> {
     let size = sources.sources.iter().map(|source| source.bytes.len()).fold(0usize, usize::saturating_add);
     let mut parser = Parser {
-        table: Table {
-            text: Vec::with_capacity(size),
-            options: vec![Options::default()],
-            ..Table::default()
-        },
+        table: Table { text: Vec::with_capacity(size), ..Table::default() },
         sources: &sources,
         report: Report::default(),
         source: 0,
         line: Logical { span: Span::default(), line: 0, source: 0, continued: false },
         logs: Vec::new(),
         initdefaults: Vec::new(),
-        known_options: BTreeMap::from([(Options::default().digest, 0)]),
+        known_options: Index::default(),
         same: None,
         offers: 0,
         settings_seen: Vec::new(),
@@ -46,7 +41,7 @@ pub fn read(sources: Sources) -> Result<Loaded, Report> {
     if report.has_errors() {
         return Err(report);
     }
-    table.digest = super::index::hash(&table.text);
+    table.digest = hash(&table.text);
     table.files = sources.files;
     table.directories = sources.directories;
     Ok(Loaded { table, warnings: report })
@@ -70,8 +65,8 @@ pub(super) struct Parser<'s> {
     pub logs: Vec<(u32, Place)>,
     /// The levels of `initdefault`, each with the number of its group.
     pub initdefaults: Vec<(u32, Place)>,
-    /// The place in the table of options that were seen, by digest.
-    pub known_options: BTreeMap<u64, u32>,
+    /// The places in the table of options that were seen, by digest.
+    pub known_options: Index,
     /// The last action field with options of which nothing was to be said, and what it says: entries of one kind stand
     /// together.
     same: Option<(Span, Kind)>,
@@ -230,7 +225,7 @@ impl Parser<'_> {
         if is_new {
             let Table { tags, entries, text, .. } = &mut self.table;
             tags.insert(index, |number| {
-                entries.get(number as usize).map_or(&[], |record| record.tag.of(text))
+                entries.get(number as usize).map_or(0, |record| hash(record.tag.of(text)))
             });
         }
     }
@@ -458,22 +453,22 @@ impl Parser<'_> {
         self.table.groups.push(GroupRecord { name, initdefault: None });
         let Table { names, groups, text, .. } = &mut self.table;
         names.insert(number as u32, |number| {
-            groups.get(number as usize).map_or(&[], |group| group.name.of(text))
+            groups.get(number as usize).map_or(0, |group| hash(group.name.of(text)))
         });
         Some(number as u32)
     }
 
     /// The number of these options in the table. Entries mostly have none, or the same as others.
     fn intern_options(&mut self, options: Options) -> u32 {
-        let known = self.known_options.get(&options.digest).copied();
-        if let Some(number) =
-            known.filter(|number| self.table.options.get(*number as usize) == Some(&options))
-        {
-            return number;
+        let is = |number: u32| self.table.options.get(number as usize) == Some(&options);
+        if let Some(known) = self.known_options.find(options.digest, is) {
+            return known;
         }
         let number = self.table.options.len() as u32;
-        self.known_options.insert(options.digest, number);
         self.table.options.push(options);
+        let digest =
+            |number: u32| self.table.options.get(number as usize).map_or(0, |options| options.digest);
+        self.known_options.insert(number, digest);
         number
     }
 

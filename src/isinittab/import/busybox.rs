@@ -51,17 +51,12 @@ pub(super) fn import(import: &mut Import, source: &[u8]) {
     import.each_line(source, |import, line| entry(import, line, &last, &mut does_not_wait));
 }
 
-/// Entries with the same terminal and process are one entry to BusyBox.
-fn key(line: &Line) -> (Vec<u8>, Vec<u8>) {
-    (terminal(line).to_vec(), line.process().to_vec())
+/// Entries with the same terminal and process are one entry to BusyBox. No line has a zero byte.
+fn key(line: &Line) -> Vec<u8> {
+    [terminal(line), b"\0", line.process()].concat()
 }
 
-fn entry(
-    import: &mut Import,
-    line: &Line,
-    last: &BTreeMap<(Vec<u8>, Vec<u8>), usize>,
-    does_not_wait: &mut bool,
-) {
+fn entry(import: &mut Import, line: &Line, last: &BTreeMap<Vec<u8>, usize>, does_not_wait: &mut bool) {
     let help = "BusyBox ignores this line; here it is a comment";
     let Some(action) = action(line) else {
         return import.leave(line, line.action_at(), "BusyBox has no action of this name", help);

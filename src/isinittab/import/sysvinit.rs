@@ -4,7 +4,7 @@
 //! machine goes down. Here a group that goes down is at no level; what runs then are `shutdown` entries, whose
 //! levels say on which of the two ways.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::super::lexer::Span;
 use super::super::{Action, Occasion};
@@ -49,7 +49,8 @@ struct Seen {
     initdefault: bool,
     /// An entry with level S.
     single: bool,
-    ids: BTreeSet<Vec<u8>>,
+    /// The ids of the entries, each with its line.
+    ids: BTreeMap<Vec<u8>, usize>,
 }
 
 fn entry(import: &mut Import, line: &Line, seen: &mut Seen) {
@@ -64,7 +65,7 @@ fn entry(import: &mut Import, line: &Line, seen: &mut Seen) {
         return import.leave(line, line.process_at(), "nothing is started by this", help);
     }
     seen.single |= has_single(line, action);
-    seen.ids.insert(line.id().to_vec());
+    seen.ids.insert(line.id().to_vec(), line.number);
     match action.occasion() {
         _ if action == Action::Initdefault => initdefault(import, line, seen),
         // Neither init looks at the levels of these.
@@ -77,7 +78,7 @@ fn entry(import: &mut Import, line: &Line, seen: &mut Seen) {
 fn refused(seen: &Seen, line: &Line) -> Option<(Span, &'static str)> {
     let (id, levels) = (line.id(), line.levels());
     // It alone may be there more than once: it is the id of single user mode.
-    let is_taken = id != SINGLE.tag && seen.ids.contains(id);
+    let is_taken = id != SINGLE.tag && seen.ids.contains_key(id);
     let all = Span { at: 1, length: line.bytes().len() as u32 };
     match () {
         () if id.is_empty() => Some((line.id_at(), "the id is missing")),
