@@ -134,6 +134,16 @@ pub const READY_READS_MAX: usize = 16;
 /// Milliseconds: who waits for longer gives back what it does not need for that.
 pub const LONG_WAIT_MS: u64 = 100;
 
+/// Children that are in our memory at one time, between clone and exec; the next are forked. On two processors half of a
+/// thousand starts at once can be.
+pub const PADS_MAX: usize = 256;
+
+/// Milliseconds between two looks for what such children have left behind, which is 8 KiB each.
+pub const PADS_LOOK_MS: u64 = 10;
+
+/// Looks after a start: a second, in which a child has executed or hangs.
+pub const PADS_LOOKS_MAX: u32 = 100;
+
 /// Milliseconds that the last lines may take to be written when everything is down: who reads a container's log is
 /// there, or will not come.
 pub const LAST_LINES_MS: u64 = 1_000;

@@ -381,8 +381,6 @@ fn start_command(
     let variables: Vec<Vec<u8>> = std::env::vars_os()
         .map(|(name, value)| [name.into_vec(), b"=".to_vec(), value.into_vec()].concat())
         .collect();
-    let path = variables.iter().find_map(|variable| variable.strip_prefix(b"PATH="));
-    let path = path.unwrap_or(process::USUAL_PATH);
     // Who activates by sockets has written our process id there; the command's is another.
     let ours = format!("LISTEN_PID={}", process::own_pid());
     let listen_pid = variables.iter().position(|variable| *variable == ours.as_bytes());
@@ -390,7 +388,6 @@ fn start_command(
     // A SIGKILL at our parent's end leaves us no time to hand it on.
     let parent_death = options.parent_death.map(Signal::number).filter(|signal| *signal == SIGKILL);
     spawn(&Spawn {
-        search: path,
         listen_pid,
         standing: seat.standing(),
         mask,

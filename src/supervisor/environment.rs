@@ -4,7 +4,7 @@ use super::messages::say;
 use crate::engine::Engine;
 use crate::isinittab::{Entry, Ready, Table};
 use crate::limits::{ENVIRONMENT_MAX, ENVIRONMENT_MAX_BYTES};
-use crate::sys::process::USUAL_PATH;
+use crate::sys::pads::Pad;
 use crate::sys::spawn::{Full, Words};
 
 /// The variables that are made for each process, and never handed on from the daemon's own environment.
@@ -21,11 +21,11 @@ const OWN: [&[u8]; 8] = [
 
 type Pair = (Vec<u8>, Vec<u8>);
 
-/// The environment's buffer.
+/// What is shared, and what is needed for the rest.
 pub struct Environment {
-    words: Words,
-    shared: usize,
-    path: Vec<u8>,
+    shared: Words,
+    /// How often it was written: a pad with another stamp has an older one.
+    stamp: u32,
     console: Option<Vec<u8>>,
     socket: Vec<u8>,
     notify: Vec<u8>,
@@ -36,9 +36,8 @@ impl Environment {
     pub fn new(socket: &[u8], notify: &[u8], on_machine: bool) -> Environment {
         let handed_on = std::env::var_os("CONSOLE").map(std::ffi::OsString::into_encoded_bytes);
         Environment {
-            words: Words::new(ENVIRONMENT_MAX_BYTES, ENVIRONMENT_MAX),
-            shared: 0,
-            path: USUAL_PATH.to_vec(),
+            shared: Words::new(ENVIRONMENT_MAX_BYTES, ENVIRONMENT_MAX),
+            stamp: 0,
             console: if on_machine { Some(b"/dev/console".to_vec()) } else { handed_on },
             socket: socket.to_vec(),
             notify: notify.to_vec(),
@@ -47,42 +46,34 @@ impl Environment {
 
     /// Writes what all processes share: the daemon's own environment, then the table's `env`. Allocates.
     pub fn prepare(&mut self, table: &Table) {
-        self.words.clear();
-        self.path = USUAL_PATH.to_vec();
+        self.shared.clear();
+        self.stamp = self.stamp.checked_add(1).unwrap_or(1);
         let mut left_out = 0u64;
         for (name, value) in shared_pairs(table) {
             if OWN.contains(&name.as_slice()) {
                 continue;
             }
-            if self.words.push_pair(&name, &value).is_err() {
+            if self.shared.push_pair(&name, &value).is_err() {
                 left_out = left_out.saturating_add(1);
-            }
-            if name == b"PATH" {
-                self.path = value;
             }
         }
         if left_out > 0 {
             let count = itoa::Buffer::new().format(left_out).to_owned();
             say(&[count.as_bytes(), b" environment variables are too many or too long, and are left out"]);
         }
-        self.shared = self.words.len();
     }
 
-    /// Where a program without a slash in its name is looked for.
-    pub fn path(&self) -> &[u8] {
-        &self.path
-    }
-
-    /// The whole of it, as [`Environment::fill`] left it.
-    pub fn words(&self) -> &Words {
-        &self.words
-    }
-
-    /// Adds what is this process's own.
-    pub fn fill(&mut self, engine: &Engine, row: u32, entry: &Entry) -> Result<(), Full> {
+    /// Writes the environment of a process to a pad: what is shared where it is not there yet, and its own.
+    pub fn fill(&self, engine: &Engine, row: u32, entry: &Entry, pad: &mut Pad) -> Result<(), Full> {
         let (level, previous) = engine.levels_of(row);
-        let words = &mut self.words;
-        words.truncate(self.shared);
+        let words = &mut pad.env;
+        if pad.stamp != self.stamp {
+            pad.stamp = 0;
+            words.clear();
+            self.shared.iter().try_for_each(|word| words.push(word))?;
+            pad.stamp = self.stamp;
+        }
+        words.truncate(self.shared.mark());
         words.push_pair(b"RUNLEVEL", level)?;
         words.push_pair(b"PREVLEVEL", if previous.is_empty() { b"N" } else { previous })?;
         words.push_pair(b"INIT_VERSION", concat!("isinit-", env!("CARGO_PKG_VERSION")).as_bytes())?;

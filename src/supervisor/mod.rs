@@ -46,8 +46,8 @@ use crate::engine::rows::{Last, Row};
 use crate::engine::{Effect, Engine, Event, Farewell, LoadError, Ms, NEVER};
 use crate::isinittab::{Action, Mounts, Occasion, Table};
 use crate::limits::{
-    ACCEPTS_MAX, LAST_LINES_MS, LONG_WAIT_MS, NOTIFICATIONS_MAX, READY_READS_MAX, REQUESTS_MAX, RETRY_MS,
-    SOCKET_TRIES,
+    ACCEPTS_MAX, LAST_LINES_MS, LONG_WAIT_MS, NOTIFICATIONS_MAX, PADS_LOOK_MS, READY_READS_MAX, REQUESTS_MAX,
+    RETRY_MS, SOCKET_TRIES,
 };
 use crate::sys;
 use crate::sys::notify::Notify;
@@ -148,8 +148,7 @@ impl Supervisor {
         self.settle();
         while self.exit.is_none() {
             self.listen_to_all();
-            let deadline = self.deadline();
-            self.trim(deadline);
+            let deadline = self.trim(self.deadline());
             if let Err(errno) = self.poll.wait(deadline) {
                 say_errno("cannot wait", b"in poll", errno);
             }
@@ -162,12 +161,19 @@ impl Supervisor {
         }
     }
 
-    /// Before the first long wait with a table: gives back what taking it has touched.
-    fn trim(&mut self, deadline: Option<Ms>) {
-        let is_long = deadline.is_none_or(|at| at > sys::clock::now_ms().saturating_add(LONG_WAIT_MS));
-        if is_long && std::mem::take(&mut self.untrimmed) {
-            self.poll.trim();
+    /// Before a long wait gives back what starts have touched, and before the first with a table what taking it has. Short
+    /// waits come first while children are still on their way: the deadline is that of the wait that comes now.
+    fn trim(&mut self, deadline: Option<Ms>) -> Option<Ms> {
+        let now = sys::clock::now_ms();
+        if deadline.is_some_and(|at| at <= now.saturating_add(LONG_WAIT_MS)) {
+            return deadline;
         }
+        let is_more_to_come = self.processes.trim();
+        if self.untrimmed {
+            self.poll.trim();
+            self.untrimmed = is_more_to_come;
+        }
+        if is_more_to_come { Some(now.saturating_add(PADS_LOOK_MS)) } else { deadline }
     }
 
     /// Takes a table.

@@ -1,6 +1,6 @@
 //! How an entry becomes a process, and how it is stopped with all that it has started.
 //!
-//! Everything here works on buffers that were made when the table was loaded. A start costs one fork; what goes
+//! Everything here works on buffers that were made when the table was loaded. A start costs one clone; what goes
 //! wrong in the child comes back through its row (see `sys::spawn`), so that nobody waits for an exec. A stop
 //! reaches every descendant: where cgroup v2 can be written each entry has a cgroup of its own; elsewhere the
 //! process group, the session, and the orphans that have come to us (we are their subreaper) and carry the
@@ -21,21 +21,26 @@ use super::prefix::Prefixed;
 use crate::engine::rows::{Last, Row};
 use crate::engine::{Engine, Event};
 use crate::isinittab::{Action, Entry, Ready, Table, Tty};
-use crate::limits::{ARGUMENTS_MAX, LAST_LINES_MS, PROCESS_MAX_BYTES, TAG_MAX_BYTES};
+use crate::limits::{
+    ARGUMENTS_MAX, ENVIRONMENT_MAX, ENVIRONMENT_MAX_BYTES, LAST_LINES_MS, PROCESS_MAX_BYTES, TAG_MAX_BYTES,
+};
 use crate::sys;
 use crate::sys::census::{Census, Wanted};
 use crate::sys::cgroup::{Cgroups, Controllers, Limits};
+use crate::sys::pads::{Pad, Pads};
 use crate::sys::reexec::FdStore;
-use crate::sys::spawn::{Full, Input, Spawn, Step, Words};
+use crate::sys::spawn::{Full, Input, Spawn, Step};
 use crate::sys::user::Credentials;
 
-/// Bytes that the shell, or the initscript with tag, levels and action, add to a process field.
-const SHELL_MAX_BYTES: usize = 8 * 1024;
+/// Bytes of arguments, and of environment: what the shell, or the initscript with tag, levels and action, add to a process
+/// field is in 8 KiB.
+const START_MAX_BYTES: usize = ENVIRONMENT_MAX_BYTES;
+const _: () = assert!(START_MAX_BYTES >= PROCESS_MAX_BYTES + 8 * 1024);
 
 /// What starting and stopping needs.
 pub struct Processes {
     store: FdStore,
-    argv: Words,
+    pads: Pads,
     environment: Environment,
     people: Vec<(Box<[u8]>, Option<Credentials>)>,
     logs: Logs,
@@ -65,7 +70,7 @@ impl Processes {
     pub fn new(socket: &[u8], notify: &[u8], on_machine: bool, store: FdStore) -> Processes {
         Processes {
             store,
-            argv: Words::new(PROCESS_MAX_BYTES.saturating_add(SHELL_MAX_BYTES), ARGUMENTS_MAX),
+            pads: Pads::new(START_MAX_BYTES, ARGUMENTS_MAX, ENVIRONMENT_MAX),
             environment: Environment::new(socket, notify, on_machine),
             people: Vec::new(),
             logs: Logs::new(store),
@@ -190,9 +195,34 @@ impl Processes {
             (None, None) => self.prefixed.open(row)?,
             (None, Some(_)) => {}
         }
-        let too_long = |Full| Trouble::Lasting(Step::Exec, sys::Errno::TOOBIG);
-        self.write_arguments(engine, row, entry).map_err(too_long)?;
-        self.environment.fill(engine, row, entry).map_err(too_long)?;
+        let pad = self.fill_pad(engine, row, entry)?;
+        let started = self.start_on(pad, row, reader, entry, record);
+        self.pads.put_back(pad);
+        started
+    }
+
+    /// Writes the words of a start to a pad that is free; to the large one if they do not fit there, or it would be of no
+    /// use to have another.
+    fn fill_pad(&mut self, engine: &Engine, row: u32, entry: &Entry) -> Result<&'static mut Pad, Trouble> {
+        for large in [!is_plain(entry), true] {
+            let pad = self.pads.take(large).ok_or(sys::Errno::AGAIN)?;
+            let filled = self.write_arguments(engine, row, entry, pad);
+            if filled.and_then(|()| self.environment.fill(engine, row, entry, pad)).is_ok() {
+                return Ok(pad);
+            }
+            self.pads.put_back(pad);
+        }
+        Err(Trouble::Lasting(Step::Exec, sys::Errno::TOOBIG))
+    }
+
+    fn start_on(
+        &mut self,
+        pad: &Pad,
+        row: u32,
+        reader: Option<u32>,
+        entry: &Entry,
+        record: &Row,
+    ) -> Result<u32, Trouble> {
         let ready = match entry.options().ready {
             Some(Ready::Fd(number)) => {
                 let (ours, theirs) = sys::pipe::pair()?;
@@ -201,7 +231,7 @@ impl Processes {
             }
             Some(Ready::Socket) | None => None,
         };
-        let pid = self.spawn(row, reader, entry, record, ready.as_ref().map(|(_, theirs)| theirs))?;
+        let pid = self.spawn(pad, row, reader, entry, record, ready.as_ref().map(|(_, theirs)| theirs))?;
         self.forget_awaited(row);
         if let Some((pipe, _)) = ready {
             let pipe = self.store.keep(Slot::Ready(row).number(), pipe);
@@ -211,7 +241,8 @@ impl Processes {
     }
 
     fn spawn(
-        &mut self,
+        &self,
+        pad: &Pad,
         row: u32,
         reader: Option<u32>,
         entry: &Entry,
@@ -235,7 +266,7 @@ impl Processes {
             (None, Some(_)) => None,
         };
         let spawn = Spawn {
-            search: self.environment.path(),
+            pad: Some(pad),
             stdin: match self.logs.output(row) {
                 Some(log) => Input::From(log),
                 None if self.on_machine => Input::Inherit,
@@ -258,16 +289,16 @@ impl Processes {
             cgroup: cgroup.as_ref().map(|cgroup| cgroup.as_fd()),
             ask: (entry.action() == Action::Askfirst).then_some(ASK),
             login: entry.process().login,
-            ..Spawn::new(&self.argv, self.environment.words(), &record.pid, &record.fault)
+            ..Spawn::new(&pad.argv, &pad.env, &record.pid, &record.fault)
         };
         Ok(sys::spawn::spawn(&spawn)?)
     }
 
     /// The command: as it is, by the shell, or by the initscript. The last not in single user mode, as sysvinit has
     /// it, for it may be what is to be mended there; nor where `@` forbids it.
-    fn write_arguments(&mut self, engine: &Engine, row: u32, entry: &Entry) -> Result<(), Full> {
+    fn write_arguments(&self, engine: &Engine, row: u32, entry: &Entry, pad: &mut Pad) -> Result<(), Full> {
         let process = entry.process();
-        let argv = &mut self.argv;
+        let argv = &mut pad.argv;
         argv.clear();
         let single = matches!(engine.levels_of(row).0, b"S" | b"s");
         let wanted = self.initscript.as_ref().filter(|_| !process.bare && !single);
@@ -287,6 +318,11 @@ impl Processes {
 
     fn person(&self, user: &[u8]) -> Option<&Credentials> {
         self.people.iter().find(|(known, _)| **known == *user)?.1.as_ref()
+    }
+
+    /// Before a long wait: gives back what starts have touched. `true`: there is more to come soon.
+    pub fn trim(&mut self) -> bool {
+        self.pads.trim()
     }
 
     /// The processes whose readiness is awaited on a pipe.
@@ -417,6 +453,18 @@ impl Processes {
 fn limits_of(entry: &Entry) -> Limits {
     let options = entry.options();
     Limits { memory_bytes: options.memory_bytes, cpu_percent: options.cpu_percent, pids: options.pids }
+}
+
+/// Whether its process can begin in our memory (the essay of `sys::spawn`): one whose memory is limited could be killed for
+/// want of it, and we with it; all else is known there.
+fn is_plain(entry: &Entry) -> bool {
+    let options = entry.options();
+    let more =
+        options.tty.is_some() || options.dir.is_some() || options.oom.is_some() || options.user.is_some();
+    !more
+        && options.rlimits.is_empty()
+        && entry.action() != Action::Askfirst
+        && limits_of(entry) == Limits::default()
 }
 
 /// Says that a process of an entry could not be signalled.

@@ -30,6 +30,7 @@ pub mod memory;
 pub mod mount;
 pub mod notify;
 pub mod output;
+pub mod pads;
 pub mod pipe;
 pub mod place;
 pub mod poll;

@@ -1,10 +1,30 @@
 //! Starting a process.
 //!
-//! # Why fork and not vfork
+//! # Neither fork nor vfork
 //! A vfork'd parent stands still until its child has executed. An exec waits for the disk, or for a network file
-//! system whose server is gone; an init that waits with it supervises nothing. So the child is a forked one, made by
-//! clone3(2) without CLONE_VM, and the parent goes on at once. What a fork costs is the copying of page tables; this
-//! process is small, and its one large mapping is shared, which fork does not copy.
+//! system whose server is gone; an init that waits with it supervises nothing. A forked child copies the page tables of
+//! its parent, both then fault at every page that they write, and the copy is thrown away by the exec: half of what a
+//! start costs. So a child runs, where that can be, in our memory (CLONE_VM) and we go on at once (no CLONE_VFORK): on a
+//! pad ([`super::pads`]), which is a stack and the words of the start, and is the child's until the kernel says that it
+//! has left (CLONE_CHILD_CLEARTID). With no pad free, as when execs hang, it is forked. Nothing waits for anything.
+//!
+//! # What may not share our memory
+//! - What changes its user: who becomes another is looked at as that other by the kernel, our memory with him.
+//! - What has limits of its own: the kernel that kills a process for want of memory kills all that share its memory, but
+//!   for the machine's process 1; and a score for that is written for all who share. Who is frugal with the processor may
+//!   hold a lock of the memory while he rests.
+//! - What may take days before the exec (a question, a terminal), or needs more than words and descriptors.
+//! - Anything before Linux 5.16: a child that dumped core took all with it that shared its memory (0258b5fd7c71 is the
+//!   change), and so did one that was sent SIGQUIT before its exec.
+//! - Anything where the kernel, or a filter, does not let us: found out once, and remembered.
+//!
+//! It has descriptors, dispositions (CLONE_CLEAR_SIGHAND), mask and directory of its own, so that only the memory is in
+//! question. It may read its pad and write there, and write `pid` and `fault` below; the table may be read anew meanwhile.
+//! It makes its system calls without the C library, whose errno is that of our thread: `sys::raw` does, rustix does,
+//! and no descriptor is dropped, which would be the C library's close(3). What kills or stops it (SIGKILL, SIGSTOP, its
+//! cgroup's) does so to it alone; stopped, it has its pad until it goes on. If we fault and execute ourselves again, or
+//! upgrade, our old memory stays with it until it has executed, its rows are the same shared ones as ours, and the next
+//! life has new pads.
 //!
 //! # How the child reports
 //! Two words in memory that parent and child share ([`super::memory`]). `pid` is written by the kernel before the child
@@ -13,8 +33,8 @@
 //! when it reaps. A status of 127 with `fault` zero is the program's own.
 //!
 //! # What runs between clone and exec
-//! `child` and what it calls, and only system calls: no allocation, no lock, no panic. Other threads are not
-//! there in the child, and what they held (a lock of malloc, say) stays held for ever. Its order is not free:
+//! `child` and what it calls, and only system calls: no allocation, no lock, no panic, nothing static that is written.
+//! Its order is not free:
 //!
 //! 1. a new session, before the terminal, which is taken by a session leader that has none;
 //! 2. descriptors, before the limit on their number;
@@ -29,6 +49,8 @@
 #![allow(unsafe_code)]
 
 use super::files::{c_path, write_at};
+use super::pads::{Pad, START_BYTES};
+use super::process::USUAL_PATH;
 use super::raw::{Word, exit_now, syscall};
 use super::signals::Mask;
 use super::user::Credentials;
@@ -36,8 +58,9 @@ use rustix::fs::{CWD, Mode, OFlags, fcntl_setfl, openat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use std::convert::Infallible;
 use std::ffi::{CStr, c_char};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// Status of a child of which a step failed before its program ran; `fault` says which.
 pub const FAULT_STATUS: i32 = 127;
@@ -76,10 +99,12 @@ pub enum Standing<'a> {
 /// A process to start. Everything is borrowed: it can be put together for each start without allocating.
 #[derive(Clone, Copy, Debug)]
 pub struct Spawn<'a> {
-    /// The program and its arguments; at least one word.
+    /// The program and its arguments; at least one word. A program without a slash in its name is looked for.
     pub argv: &'a Words,
-    /// Its environment, `NAME=VALUE`.
+    /// Its environment, `NAME=VALUE`. Its `PATH` has the directories in which the program is looked for.
     pub env: &'a Words,
+    /// The pad on which both stand, if it may share our memory until it has executed.
+    pub pad: Option<&'a Pad>,
     /// Which word of the environment is to be `LISTEN_PID` with its own process id (sd_listen_fds(3)).
     pub listen_pid: Option<usize>,
     /// Its session and process group.
@@ -90,8 +115,6 @@ pub struct Spawn<'a> {
     pub parent_death: Option<i32>,
     /// It has all of our descriptors that are not close-on-exec, and not the standard ones and `extra` alone.
     pub inherits: bool,
-    /// Directories, separated by colons, in which a program without a slash in its name is looked for.
-    pub search: &'a [u8],
     /// Descriptor 0. Not looked at when there is a `tty`.
     pub stdin: Input<'a>,
     /// Descriptor 1; ours when `None`.
@@ -123,7 +146,7 @@ pub struct Spawn<'a> {
     pub login: bool,
     /// Where the kernel writes the child's process id. In shared memory.
     pub pid: &'a AtomicU32,
-    /// Where the child writes what failed; see [`Fault::from_word`]. In shared memory.
+    /// Where the child writes what failed; see [`Fault::from_word`]. In shared memory, which is never unmapped.
     pub fault: &'a AtomicU64,
 }
 
@@ -133,12 +156,12 @@ impl<'a> Spawn<'a> {
         Spawn {
             argv,
             env,
+            pad: None,
             listen_pid: None,
             standing: Standing::Session,
             mask: Mask::EMPTY,
             parent_death: None,
             inherits: false,
-            search: b"",
             stdin: Input::Null,
             stdout: None,
             stderr: None,
@@ -173,11 +196,10 @@ impl<'a> Spawn<'a> {
 /// let mut shared = Shared::create(c"example", 4096).unwrap();
 /// let fault = &shared.carve::<AtomicU64>(1).unwrap()[0];
 /// let pid = &shared.carve::<AtomicU32>(1).unwrap()[0];
-/// let (mut argv, env) = (Words::new(4096, 16), Words::new(4096, 16));
+/// let (mut argv, mut env) = (Words::new(4096, 16), Words::new(4096, 16));
 /// argv.push(b"true").unwrap();
-/// let child = spawn(&Spawn {
-///     search: b"/bin:/usr/bin", ..Spawn::new(&argv, &env, pid, fault)
-/// }).unwrap();
+/// env.push_pair(b"PATH", b"/bin:/usr/bin").unwrap();
+/// let child = spawn(&Spawn::new(&argv, &env, pid, fault)).unwrap();
 /// let ended = loop {
 ///     if let Some(ended) = reap::peek().unwrap() { break ended }
 /// };
@@ -190,13 +212,75 @@ impl<'a> Spawn<'a> {
 pub fn spawn(spawn: &Spawn<'_>) -> Result<u32, Errno> {
     spawn.pid.store(0, Ordering::Relaxed);
     spawn.fault.store(0, Ordering::Release);
+    if let Some(pad) = spawn.pad {
+        match share(spawn, pad) {
+            Err(errno) if is_refusal(errno) => pad.let_fork()?,
+            result => return result,
+        }
+    }
     let (pid, joined) = fork(spawn)?;
     if pid == 0 {
-        let Err(fault) = child(spawn, joined);
-        spawn.fault.store(fault.to_word(), Ordering::Release);
-        exit_now(FAULT_STATUS);
+        become_program(spawn, joined);
     }
     Ok(pid)
+}
+
+/// Sharing our memory was refused to us by the kernel, or a filter: it need not be asked again.
+static SHARING_REFUSED: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn sharing_is_refused() -> bool {
+    SHARING_REFUSED.load(Ordering::Relaxed)
+}
+
+/// What clone3 answers that is not there (before 5.3), or not all of it (before 5.7), or is kept from us by a filter.
+fn is_refusal(errno: Errno) -> bool {
+    matches!(errno, Errno::NOSYS | Errno::INVAL | Errno::TOOBIG | Errno::PERM)
+}
+
+/// Whether all that the child reads stands on the pad, is a number, or is there for ever. See the essay for the rest.
+fn can_share(spawn: &Spawn<'_>, pad: &Pad) -> bool {
+    let Spawn { tty, dir, oom, rlimits, credentials, ask, .. } = spawn;
+    let own_words = ptr::eq(spawn.argv, &raw const pad.argv) && ptr::eq(spawn.env, &raw const pad.env);
+    let more = tty.is_some() || dir.is_some() || oom.is_some() || credentials.is_some() || ask.is_some();
+    own_words && !more && rlimits.is_empty()
+}
+
+/// Starts a child on a pad. What is a refusal leaves it to be forked.
+fn share(spawn: &Spawn<'_>, pad: &Pad) -> Result<u32, Errno> {
+    if !pad.is_small() || !can_share(spawn, pad) {
+        return Err(Errno::NOSYS);
+    }
+    const { assert!(size_of::<Spawn<'_>>() <= START_BYTES && align_of::<Spawn<'_>>() <= START_BYTES) };
+    let (flags, cgroup) = clone_flags(spawn);
+    pad.start(|stack, stack_size, left| {
+        let start = stack.wrapping_add(stack_size).cast::<Spawn<'_>>();
+        // SAFETY: the pad is free, and has so many bytes above its stack, aligned.
+        unsafe { start.write(*spawn) };
+        let arguments = CloneArgs {
+            flags: flags | CLONE_VM | CLONE_CHILD_CLEARTID,
+            child_tid: left.as_ptr() as u64,
+            stack: stack as u64,
+            stack_size: stack_size as u64,
+            ..CloneArgs::new(spawn.pid, cgroup)
+        };
+        // SAFETY: the child has a stack of its own, and `begin` reads what was just written at its end. What that borrows
+        // is there until the child has left: see `can_share`.
+        let result = unsafe { clone_shared(&arguments, begin, start) };
+        SHARING_REFUSED.store(result.is_err_and(is_refusal), Ordering::Relaxed);
+        result
+    })
+}
+
+/// What a child on a pad runs.
+extern "C" fn begin(start: *const Spawn<'_>) -> ! {
+    // SAFETY: `share` has written it there, and nobody writes it again before this process has left.
+    become_program(unsafe { &*start }, true)
+}
+
+fn become_program(spawn: &Spawn<'_>, joined: bool) -> ! {
+    let Err(fault) = child(spawn, joined);
+    spawn.fault.store(fault.to_word(), Ordering::Release);
+    exit_now(FAULT_STATUS)
 }
 
 /// A step on the way to the program, in which a child can fail.
@@ -351,6 +435,13 @@ impl Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
+/// A place in a list of words.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mark {
+    words: usize,
+    bytes: usize,
+}
+
 /// A list of C strings for execve(2), arguments or environment, in memory that is taken once.
 ///
 /// ```
@@ -364,45 +455,52 @@ pub struct Full;
 #[derive(Debug)]
 pub struct Words {
     /// Terminated strings, each with a `-` before it: the one of argv\[0\] is used for a login shell.
-    bytes: Vec<u8>,
-    bytes_max: usize,
-    /// A place to put something in front, pointers into `bytes`, then null. Atomic not for threads but so that the
-    /// forked child, which has the list by shared reference, may change its own copy: turn argv\[0\] into that of a
-    /// login shell, or give a script that does not say what runs it to the shell.
-    pointers: Vec<AtomicPtr<c_char>>,
-    words_max: usize,
+    bytes: &'static mut [u8],
+    bytes_used: usize,
+    /// A place to put something in front, pointers into `bytes`, then null. Atomic so that the child, which has the list by
+    /// shared reference, may change it: turn argv\[0\] into that of a login shell, or give a script that does not say what
+    /// runs it to the shell. It has a copy, or a pad of its own, whose words are written anew for the next start.
+    pointers: &'static mut [AtomicPtr<c_char>],
+    words: usize,
+    /// Both are boxes.
+    owned: bool,
 }
 
 impl Words {
     /// A list with room for `words` words of `bytes` bytes together, two more for each word.
     pub fn new(bytes: usize, words: usize) -> Words {
-        let mut pointers = Vec::with_capacity(words.saturating_add(2));
-        pointers.extend([AtomicPtr::default(), AtomicPtr::default()]);
-        Words { bytes: Vec::with_capacity(bytes), bytes_max: bytes, pointers, words_max: words }
+        let pointers = Box::leak(vec![0_usize; words.saturating_add(2)].into_boxed_slice());
+        // SAFETY: a pointer has the size, the alignment and, while it is null, the bytes of such a number.
+        let pointers = unsafe { &mut *(ptr::from_mut(pointers) as *mut [AtomicPtr<c_char>]) };
+        let bytes = Box::leak(vec![0; bytes].into_boxed_slice());
+        Words { bytes, bytes_used: 0, pointers, words: 0, owned: true }
+    }
+
+    /// A list in memory that is zero; there is place for two pointers less than there are.
+    pub(super) fn within(bytes: &'static mut [u8], pointers: &'static mut [AtomicPtr<c_char>]) -> Words {
+        Words { bytes, bytes_used: 0, pointers, words: 0, owned: false }
     }
 
     /// Forgets all words, and keeps the memory.
     pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.pointers.truncate(2);
-        self.end_list();
+        self.truncate(Mark::default());
     }
 
-    /// Forgets all words but the first `count`.
-    pub fn truncate(&mut self, count: usize) {
-        let ends = self.bytes.iter().enumerate().filter(|(_, byte)| **byte == 0);
-        let end = match count.checked_sub(1) {
-            Some(last) => ends.map(|(at, _)| at.saturating_add(1)).nth(last).unwrap_or(self.bytes.len()),
-            None => 0,
-        };
-        self.bytes.truncate(end);
-        self.pointers.truncate(count.saturating_add(2));
-        self.end_list();
+    /// Where the list ends now.
+    pub fn mark(&self) -> Mark {
+        Mark { words: self.words, bytes: self.bytes_used }
+    }
+
+    /// Forgets all words behind a mark, of this list or of one that has begun with the same words.
+    pub fn truncate(&mut self, mark: Mark) {
+        self.bytes_used = mark.bytes.min(self.bytes_used);
+        self.words = mark.words.min(self.words);
+        self.set_pointer(self.words.saturating_add(1), ptr::null_mut());
     }
 
     /// How many words there are.
     pub fn len(&self) -> usize {
-        self.pointers.len().saturating_sub(2)
+        self.words
     }
 
     /// Whether there is none.
@@ -412,8 +510,14 @@ impl Words {
 
     /// The words in their order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let strings = self.bytes.split_inclusive(|&byte| byte == 0);
+        let used = self.bytes.get(..self.bytes_used).unwrap_or_default();
+        let strings = used.split_inclusive(|&byte| byte == 0);
         strings.map(|word| word.get(1..word.len().saturating_sub(1)).unwrap_or_default())
+    }
+
+    /// What follows after these first bytes of a word.
+    fn value(&self, name: &[u8]) -> Option<&[u8]> {
+        self.iter().find_map(|word| word.strip_prefix(name))
     }
 
     /// Appends a word.
@@ -442,59 +546,67 @@ impl Words {
 
     fn push_parts(&mut self, parts: &[&[u8]]) -> Result<(), Full> {
         let length = parts.iter().fold(2_usize, |sum, part| sum.saturating_add(part.len()));
-        let fits = self.bytes.len().saturating_add(length) <= self.bytes_max && self.len() < self.words_max;
-        if !fits || parts.iter().any(|part| part.contains(&0)) {
+        let end = self.bytes_used.saturating_add(length);
+        let last = self.words.saturating_add(2);
+        let room =
+            self.bytes.get_mut(self.bytes_used..end).filter(|_| last < self.pointers.len()).ok_or(Full)?;
+        if parts.iter().any(|part| part.contains(&0)) {
             return Err(Full);
         }
-        let start = self.bytes.len().saturating_add(1);
-        self.bytes.push(b'-');
-        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
-        self.bytes.push(0);
-        // The vector never grows beyond its capacity, so that the bytes stay where the pointers say.
-        let word = self.bytes.get_mut(start..).map_or(std::ptr::null_mut(), <[u8]>::as_mut_ptr);
-        if let Some(last) = self.pointers.last_mut() {
-            *last = AtomicPtr::new(word.cast());
-        }
-        self.pointers.push(AtomicPtr::default());
+        let word = room.as_mut_ptr().wrapping_add(1);
+        let text = parts.iter().flat_map(|part| part.iter());
+        room.iter_mut().zip(b"-".iter().chain(text).chain(b"\0")).for_each(|(place, byte)| *place = *byte);
+        self.set_pointer(last.saturating_sub(1), word.cast());
+        self.set_pointer(last, ptr::null_mut());
+        (self.words, self.bytes_used) = (self.words.saturating_add(1), end);
         Ok(())
     }
 
-    fn end_list(&mut self) {
-        if let Some(last) = self.pointers.last_mut() {
-            *last = AtomicPtr::default();
+    fn set_pointer(&self, place: usize, pointer: *mut c_char) {
+        if let Some(place) = self.pointers.get(place) {
+            place.store(pointer, Ordering::Relaxed);
         }
     }
 
     /// The first word, which is the program.
     fn program(&self) -> Result<&CStr, Errno> {
-        let word = self.bytes.get(1..).ok_or(Errno::NOENT)?;
+        let word = self.bytes.get(1..).filter(|_| self.words > 0).ok_or(Errno::NOENT)?;
         CStr::from_bytes_until_nul(word).map_err(|_| Errno::NOENT)
     }
 
-    /// Puts the `-` before argv\[0\]. In the forked child: the parent's list is another copy.
+    /// Puts the `-` before argv\[0\]. In the child.
     fn make_login(&self) {
         self.set(0, self.bytes.as_ptr().cast());
     }
 
-    /// Puts another string in the place of a word. In the forked child.
+    /// Puts another string in the place of a word. In the child.
     fn set(&self, number: usize, string: *const c_char) {
-        let place = self.pointers.get(number.saturating_add(1)).filter(|_| number < self.len());
-        if let Some(place) = place {
-            place.store(string.cast_mut(), Ordering::Relaxed);
+        if number < self.words {
+            self.set_pointer(number.saturating_add(1), string.cast_mut());
         }
     }
 
-    /// Makes it a command of the shell: `/bin/sh SCRIPT ARGUMENTS`. In the forked child.
+    /// Makes it a command of the shell: `/bin/sh SCRIPT ARGUMENTS`. In the child.
     fn by_shell(&self, script: &CStr) -> Word {
         self.set(0, script.as_ptr());
-        if let Some(front) = self.pointers.first() {
-            front.store(SHELL.as_ptr().cast_mut(), Ordering::Relaxed);
-        }
+        self.set_pointer(0, SHELL.as_ptr().cast_mut());
         self.pointers.as_ptr() as Word
     }
 
     fn as_word(&self) -> Word {
         self.pointers.get(1..).map_or(0, |words| words.as_ptr() as Word)
+    }
+}
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        if self.owned {
+            // SAFETY: both are the boxes that `new` has leaked.
+            unsafe {
+                drop(Box::from_raw(ptr::from_mut(self.bytes)));
+                drop(Box::from_raw(ptr::from_mut(self.pointers) as *mut [usize]));
+            }
+        }
     }
 }
 
@@ -514,7 +626,28 @@ struct CloneArgs {
     cgroup: u64,
 }
 
+impl CloneArgs {
+    /// A child that the parent hears of by SIGCHLD, and whose process id the kernel writes there.
+    fn new(pid: &AtomicU32, cgroup: u64) -> CloneArgs {
+        CloneArgs {
+            flags: 0,
+            pidfd: 0,
+            child_tid: 0,
+            parent_tid: pid.as_ptr() as u64,
+            exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
+            stack: 0,
+            stack_size: 0,
+            tls: 0,
+            set_tid: 0,
+            set_tid_size: 0,
+            cgroup,
+        }
+    }
+}
+
+const CLONE_VM: u64 = 0x100;
 const CLONE_PARENT_SETTID: u64 = 0x0010_0000;
+const CLONE_CHILD_CLEARTID: u64 = 0x0020_0000;
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 const CLOSE_RANGE_CLOEXEC: Word = 4;
@@ -522,33 +655,64 @@ const CLOSE_RANGE_CLOEXEC: Word = 4;
 /// Forks; 0 in the child. The second value says whether the child is in its cgroup already.
 fn fork(spawn: &Spawn<'_>) -> Result<(u32, bool), Errno> {
     match clone3(spawn) {
-        // Not there (before 5.3), not all of it (before 5.7), or kept from us by a filter: some answer EPERM.
-        Err(Errno::NOSYS | Errno::INVAL | Errno::TOOBIG | Errno::PERM) => Ok((clone(spawn)?, false)),
+        Err(errno) if is_refusal(errno) => Ok((clone(spawn)?, false)),
         result => Ok((result?, true)),
     }
 }
 
-fn clone3(spawn: &Spawn<'_>) -> Result<u32, Errno> {
+/// What every start asks of clone3, and the descriptor of its cgroup.
+fn clone_flags(spawn: &Spawn<'_>) -> (u64, u64) {
     let cgroup = spawn.cgroup.and_then(|fd| u64::try_from(fd.as_raw_fd()).ok());
-    let arguments = CloneArgs {
-        flags: CLONE_PARENT_SETTID | CLONE_CLEAR_SIGHAND | cgroup.map_or(0, |_| CLONE_INTO_CGROUP),
-        pidfd: 0,
-        child_tid: 0,
-        parent_tid: spawn.pid.as_ptr() as u64,
-        exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
-        stack: 0,
-        stack_size: 0,
-        tls: 0,
-        set_tid: 0,
-        set_tid_size: 0,
-        cgroup: cgroup.unwrap_or(0),
-    };
+    let flags = CLONE_PARENT_SETTID | CLONE_CLEAR_SIGHAND | cgroup.map_or(0, |_| CLONE_INTO_CGROUP);
+    (flags, cgroup.unwrap_or(0))
+}
+
+fn clone3(spawn: &Spawn<'_>) -> Result<u32, Errno> {
+    let (flags, cgroup) = clone_flags(spawn);
+    let arguments = CloneArgs { flags, ..CloneArgs::new(spawn.pid, cgroup) };
     let (pointer, size) = (&raw const arguments as Word, size_of::<CloneArgs>() as Word);
     // SAFETY: without CLONE_VM and with no stack this is fork(2): the child goes on here on a copy of the
     // memory. It runs `child` alone, which the essay above holds to system calls. The kernel writes the process id to
     // `pid`, four bytes that are an atomic's.
     let pid = unsafe { syscall(libc::SYS_clone3, [pointer, size, 0, 0, 0, 0]) }?;
     u32::try_from(pid).map_err(|_| Errno::OVERFLOW)
+}
+
+/// clone3(2) with a stack: the child does not come back here, it calls `begin`.
+///
+/// # Safety
+/// The stack has to be the child's alone, and what `begin` reads has to be there until it has executed or ended.
+unsafe fn clone_shared<T>(
+    arguments: &CloneArgs,
+    begin: extern "C" fn(*const T) -> !,
+    start: *const T,
+) -> Result<u32, Errno> {
+    let result: Word;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: in the parent as `raw::syscall`. The child has all registers but rax, rcx, r11 and the stack pointer, which
+    // is at the end of its own stack, aligned as for a call; nothing is returned to (rbp is the end of the frames).
+    unsafe {
+        std::arch::asm!(
+            "syscall", "test rax, rax", "jnz 2f", "xor ebp, ebp", "mov rdi, r8", "call r9", "ud2", "2:",
+            inlateout("rax") libc::SYS_clone3 => result, in("rdi") arguments, in("rsi") size_of::<CloneArgs>(),
+            in("r8") start, in("r9") begin, lateout("rcx") _, lateout("r11") _,
+        );
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above: the child has all registers but x0.
+    unsafe {
+        std::arch::asm!(
+            "svc 0", "cbnz x0, 2f", "mov x29, xzr", "mov x30, xzr", "mov x0, x2", "blr x3", "brk 1", "2:",
+            in("x8") libc::SYS_clone3, inlateout("x0") arguments as *const CloneArgs as Word => result,
+            in("x1") size_of::<CloneArgs>(), in("x2") start, in("x3") begin,
+        );
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        let _ = (arguments, begin, start);
+        result = Word::from(Errno::NOSYS.raw_os_error()).wrapping_neg();
+    }
+    super::raw::answer(result).and_then(|pid| u32::try_from(pid).map_err(|_| Errno::OVERFLOW))
 }
 
 fn clone(spawn: &Spawn<'_>) -> Result<u32, Errno> {
@@ -624,7 +788,7 @@ fn stand(standing: Standing<'_>) -> Result<(), Errno> {
 /// Bytes of `LISTEN_PID=`, a number and a zero byte.
 const LISTENER_BYTES: usize = 32;
 
-/// Puts our process id into the environment. In the forked child: the parent's list is another copy.
+/// Puts our process id into the environment. In the child.
 fn name_listener(env: &Words, number: usize, bytes: &mut [u8; LISTENER_BYTES]) {
     let mut digits = itoa::Buffer::new();
     let own = digits.format(super::process::own_pid());
@@ -654,25 +818,52 @@ fn ask(words: &[u8]) {
 fn descriptors(spawn: &Spawn<'_>) -> Result<(), Fault> {
     close_what_is_not_ours(spawn);
     let above = spawn.extra.map_or(3, |(_, number)| number.saturating_add(1).max(3));
-    let copy = |fd: BorrowedFd<'_>| fcntl_dupfd_cloexec(fd, above);
+    let copy = |fd: BorrowedFd<'_>| copy_above(fd, above);
     let stdin = match (spawn.tty, spawn.stdin) {
-        (Some(tty), _) => Some(terminal(tty).and_then(|fd| copy(fd.as_fd())).map_err(Step::Tty.failed())?),
-        (None, Input::Null) => Some(nothing().and_then(|fd| copy(fd.as_fd())).map_err(Step::Stdin.failed())?),
+        (Some(tty), _) => {
+            Some(terminal(tty).and_then(|fd| move_above(fd, above)).map_err(Step::Tty.failed())?)
+        }
+        (None, Input::Null) => {
+            Some(nothing().and_then(|fd| move_above(fd, above)).map_err(Step::Stdin.failed())?)
+        }
         (None, Input::From(fd)) => Some(copy(fd).map_err(Step::Stdin.failed())?),
         (None, Input::Inherit) => None,
     };
-    let terminal = stdin.as_ref().filter(|_| spawn.tty.is_some()).map(AsFd::as_fd);
+    let terminal = stdin.filter(|_| spawn.tty.is_some());
     let stdout = spawn.stdout.map(copy).transpose().map_err(Step::Stdout.failed())?;
     let stderr = spawn.stderr.map(copy).transpose().map_err(Step::Stdout.failed())?;
     let extra = spawn.extra.map(|(fd, _)| copy(fd)).transpose().map_err(Step::Ready.failed())?;
 
-    place(stdin.as_ref().map(AsFd::as_fd), 0).map_err(Step::Stdin.failed())?;
-    place(stdout.as_ref().map(AsFd::as_fd).or(terminal), 1).map_err(Step::Stdout.failed())?;
-    place(stderr.as_ref().map(AsFd::as_fd).or(terminal), 2).map_err(Step::Stdout.failed())?;
+    place(stdin, 0).map_err(Step::Stdin.failed())?;
+    place(stdout.or(terminal), 1).map_err(Step::Stdout.failed())?;
+    place(stderr.or(terminal), 2).map_err(Step::Stdout.failed())?;
     let number = spawn.extra.map_or(-1, |(_, number)| number);
-    place(extra.as_ref().map(AsFd::as_fd), number).map_err(Step::Ready.failed())?;
+    place(extra, number).map_err(Step::Ready.failed())?;
     close_all_but(number);
     Ok(())
+}
+
+/// A copy with a number that is not below `above`. It is the exec that closes it.
+fn copy_above(fd: BorrowedFd<'_>, above: i32) -> Result<BorrowedFd<'static>, Errno> {
+    let copy = fcntl_dupfd_cloexec(fd, above)?.into_raw_fd();
+    // SAFETY: it is open, and nobody closes it before this process becomes another program.
+    Ok(unsafe { BorrowedFd::borrow_raw(copy) })
+}
+
+fn move_above(fd: OwnedFd, above: i32) -> Result<BorrowedFd<'static>, Errno> {
+    let copy = copy_above(fd.as_fd(), above);
+    close(fd);
+    copy
+}
+
+/// Closes a descriptor as a child does, without the C library.
+fn close(fd: OwnedFd) {
+    close_number(Word::from(fd.into_raw_fd()));
+}
+
+fn close_number(number: Word) {
+    // SAFETY: takes an integer: that of a descriptor without another owner, or one that is not open, which answers EBADF.
+    let _ = unsafe { syscall(libc::SYS_close, [number, 0, 0, 0, 0, 0]) };
 }
 
 /// Closes what the parent has open for itself, so that there is room for the copies where the parent is at the limit
@@ -706,7 +897,11 @@ fn place(fd: Option<BorrowedFd<'_>>, number: i32) -> Result<(), Errno> {
 /// mounted, has no /dev/null.
 fn nothing() -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    openat(CWD, c"/dev/null", flags, Mode::empty()).or_else(|_| super::pipe::pair().map(|(read, _)| read))
+    openat(CWD, c"/dev/null", flags, Mode::empty()).or_else(|_| {
+        let (read, write) = super::pipe::pair()?;
+        close(write);
+        Ok(read)
+    })
 }
 
 /// Opens a terminal and makes it ours. Without O_NONBLOCK a serial line without carrier would hold the open up.
@@ -738,10 +933,7 @@ pub fn close_all_others(keep: &mut [i32]) {
 
 fn close_from_to(first: i32, last: i32) {
     if close_range(first, last, 0).is_err() {
-        each_open(first, last, |number| {
-            // SAFETY: takes an integer; most of these numbers are not open, and answer EBADF.
-            let _ = unsafe { syscall(libc::SYS_close, [number, 0, 0, 0, 0, 0]) };
-        });
+        each_open(first, last, close_number);
     }
 }
 
@@ -845,7 +1037,7 @@ fn execute(spawn: &Spawn<'_>) -> Errno {
 #[inline(never)]
 fn search(program: &CStr, spawn: &Spawn<'_>) -> Errno {
     let mut verdict = Errno::NOENT;
-    for dir in spawn.search.split(|&byte| byte == b':') {
+    for dir in spawn.env.value(b"PATH=").unwrap_or(USUAL_PATH).split(|&byte| byte == b':') {
         let mut buffer = [0; PATH_MAX_BYTES];
         // An empty directory is the current one; a path that does not fit is nowhere.
         let dir = if dir.is_empty() { b"." } else { dir };
@@ -884,7 +1076,10 @@ fn execve(path: &CStr, argv: Word, env: &Words) -> Errno {
 fn is_program(path: &CStr) -> bool {
     let mut magic = [0; 4];
     let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    file.and_then(|file| rustix::io::read(file, &mut magic)).is_ok() && magic == *b"\x7fELF"
+    let Ok(file) = file else { return false };
+    let read = rustix::io::read(&file, &mut magic);
+    close(file);
+    read.is_ok() && magic == *b"\x7fELF"
 }
 
 #[cfg(test)]
@@ -903,8 +1098,6 @@ pub(super) mod tests {
         set_limit(1, bytes) // RLIMIT_FSIZE; libc's constant has another type with each C library
     }
 
-    const PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
-
     /// What a started process needs around it.
     struct Stage {
         argv: Words,
@@ -917,7 +1110,7 @@ pub(super) mod tests {
         fn new(argv: &[&str]) -> Stage {
             let mut shared = Shared::create(c"test", 4096).unwrap();
             let (fault, pid) = (&shared.carve(1).unwrap()[0], &shared.carve(1).unwrap()[0]);
-            let (mut words, env) = (Words::new(4096, 16), Words::new(4096, 16));
+            let (mut words, env) = (Words::new(4096, 16), Words::new(8192, 16));
             argv.iter().for_each(|word| words.push(word.as_bytes()).unwrap());
             Stage { argv: words, env, pid, fault }
         }
@@ -927,7 +1120,7 @@ pub(super) mod tests {
         }
 
         fn plain(&self) -> Spawn<'_> {
-            Spawn { search: PATH, ..Spawn::new(&self.argv, &self.env, self.pid, self.fault) }
+            Spawn::new(&self.argv, &self.env, self.pid, self.fault)
         }
 
         /// Starts it and waits for its end; its status, and what it wrote.
@@ -1032,7 +1225,7 @@ pub(super) mod tests {
     }
 
     /// Makes system calls answer ENOSYS in this process, as an old kernel would.
-    fn refuse(calls: &[Word]) {
+    pub(in crate::sys) fn refuse(calls: &[Word]) {
         let op = |code: u32, jt, jf, k| libc::sock_filter { code: u16::try_from(code).unwrap(), jt, jf, k };
         let mut filter = vec![op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0)];
         for &call in calls {
@@ -1174,16 +1367,21 @@ pub(super) mod tests {
         let (none, good) = (file("none", "", 0o644), file("good", "#!/bin/sh\necho $0\n", 0o755));
         let text = file("text", "echo a script of the shell: $0\n", 0o755);
         let foreign = file("foreign", "\x7fELF of another machine\n", 0o755);
-        let stage = Stage::new(&["tool"]);
+        let search = |path: &str| {
+            let mut stage = Stage::new(&["tool"]);
+            stage.env.push_pair(b"A", b"b").unwrap();
+            stage.env.push_pair(b"PATH", path.as_bytes()).unwrap();
+            stage
+        };
         let long = "x".repeat(5_000);
-        let search = format!("/nowhere:{none}/tool:{long}:{none}:{good}:{text}");
-        assert_eq!(stage.run(|start| start.search = search.as_bytes()), (0, format!("{good}/tool\n")));
-        let denied = format!("/nowhere:{none}:/nowhere");
-        assert_eq!(stage.faults(|start| start.search = denied.as_bytes()), (Step::Exec, Errno::ACCESS));
+        let found = search(&format!("/nowhere:{none}/tool:{long}:{none}:{good}:{text}"));
+        assert_eq!(found.run(|_| ()), (0, format!("{good}/tool\n")));
+        let denied = search(&format!("/nowhere:{none}:/nowhere"));
+        assert_eq!(denied.faults(|_| ()), (Step::Exec, Errno::ACCESS));
         let by_shell = format!("a script of the shell: {text}/tool\n");
-        assert_eq!(stage.run(|start| start.search = text.as_bytes()), (0, by_shell));
-        assert_eq!(stage.faults(|start| start.search = foreign.as_bytes()), (Step::Exec, Errno::NOEXEC));
-        assert_eq!(stage.faults(|start| start.search = b"/nowhere"), (Step::Exec, Errno::NOENT));
+        assert_eq!(search(&text).run(|_| ()), (0, by_shell));
+        assert_eq!(search(&foreign).faults(|_| ()), (Step::Exec, Errno::NOEXEC));
+        assert_eq!(search("/nowhere").faults(|_| ()), (Step::Exec, Errno::NOENT));
     }
 
     #[test]

@@ -39,11 +39,12 @@ pub(super) fn trim() {
 
 /// Whole pages from `start` to `end`. A part of it that is not mapped is passed over (ENOMEM, madvise(2)).
 #[inline(always)]
-fn forget(start: usize, end: usize) {
+pub(super) fn forget(start: usize, end: usize) {
     let start = start.next_multiple_of(PAGE_BYTES);
     let length = (end & !(PAGE_BYTES.wrapping_sub(1))).saturating_sub(start);
     // SAFETY: the program's read-only pages are a file's, unmodified, and come back as they are when they are
-    // next looked at; what lies below the stack pointer, and further than any red zone, holds nothing.
+    // next looked at; what lies below the stack pointer, and further than any red zone, holds nothing, and nor do pads
+    // that nobody has.
     unsafe { libc::madvise(ptr::without_provenance_mut(start), length, libc::MADV_DONTNEED) };
 }
 
