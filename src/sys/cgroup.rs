@@ -159,7 +159,12 @@ impl Cgroups {
         let mut buffer = [0; NAME_MAX_BYTES];
         let name = encode(&mut buffer, name)?;
         match mkdirat(&self.own, name, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => openat(&self.own, name, directory(), Mode::empty()),
+            Ok(()) | Err(Errno::EXIST) => {
+                openat(&self.own, name, directory(), Mode::empty()).inspect_err(|_| {
+                    // Who is started without it is not in it, and an empty one would say that nothing of him is left.
+                    let _ = unlinkat(&self.own, name, AtFlags::REMOVEDIR);
+                })
+            }
             Err(errno) => Err(errno),
         }
     }
