@@ -316,13 +316,18 @@ fn each_member(group: &OwnedFd, mut tell: impl FnMut(i32)) -> Result<(), Errno> 
 /// `None` when it is locked by another, or was removed before it was locked.
 fn make_locked(parent: &OwnedFd, name: &CStr) -> Option<OwnedFd> {
     match mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(_) => return None,
+        Ok(()) | Err(Errno::EXIST) => locked(parent, name),
+        Err(_) => None,
     }
-    let own = openat(parent, name, directory(), Mode::empty()).ok()?;
-    flock(&own, FlockOperation::NonBlockingLockExclusive).ok()?;
+}
+
+/// Opens a directory and locks it; `None` when it is locked by another. While we have the lock, the name is that of this
+/// directory and no other: whoever had it may have removed it before, and the next of his name made a new one.
+fn locked(parent: &OwnedFd, name: &CStr) -> Option<OwnedFd> {
+    let dir = openat(parent, name, directory(), Mode::empty()).ok()?;
+    flock(&dir, FlockOperation::NonBlockingLockExclusive).ok()?;
     let there = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-    (rustix::fs::fstat(&own).ok()?.st_ino == there.st_ino).then_some(own)
+    (rustix::fs::fstat(&dir).ok()?.st_ino == there.st_ino).then_some(dir)
 }
 
 fn directory() -> OFlags {
@@ -385,8 +390,7 @@ fn remove_stale(parent: &OwnedFd, wanted: &CStr) {
         if name == wanted || !name.to_bytes().starts_with(PREFIX.as_bytes()) {
             return;
         }
-        let Ok(dir) = openat(parent, name, directory(), Mode::empty()) else { return };
-        if flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        if let Some(_lock) = locked(parent, name) {
             let _ = remove_tree(parent.as_fd(), name, DEPTH_MAX);
         }
     });
@@ -430,22 +434,7 @@ fn unescape(text: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::sys::poll::PollSet;
-    use crate::sys::testing::{in_child, wait_for};
-
-    /// Runs a test with a subtree of its own: in a child, whose PID names it. Where there is none, what is
-    /// asserted is that we are not root.
-    fn with_cgroups(test: impl FnOnce(Cgroups)) {
-        let status = in_child(|| {
-            match Cgroups::find() {
-                Some(cgroups) => test(cgroups),
-                None => {
-                    assert_ne!(crate::sys::process::own_uid(), 0, "root can make cgroups on this machine")
-                }
-            }
-            0
-        });
-        assert_eq!(status, 0);
-    }
+    use crate::sys::testing::{wait_for, with_cgroups};
 
     /// A child in a group, that waits until it is killed.
     fn resident(group: &OwnedFd) -> i32 {

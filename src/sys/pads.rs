@@ -265,13 +265,11 @@ fn guard(page: *mut u8) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::cgroup::Cgroups;
     use crate::sys::files::write_at;
     use crate::sys::memory::Shared;
-    use crate::sys::process::own_uid;
     use crate::sys::signals;
     use crate::sys::spawn::{Fault, Spawn, Step, spawn, tests::refuse};
-    use crate::sys::testing::{in_child, wait_for};
+    use crate::sys::testing::{in_child, wait_for, with_cgroups};
     use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
     use std::sync::atomic::AtomicU64;
 
@@ -314,21 +312,19 @@ mod tests {
 
     #[test]
     fn children_that_hang_before_their_exec_hold_up_nobody_and_the_next_is_forked() {
-        let Some(cgroups) = Cgroups::find() else {
-            assert_ne!(own_uid(), 0, "this machine lets root make cgroups");
-            return;
-        };
-        let group = cgroups.make(b"pads").unwrap();
-        let status = in_child(|| {
-            // What hangs has not closed yet what other tests have open for writing.
-            let group = rustix::io::fcntl_dupfd_cloexec(&group, 3).unwrap();
-            crate::sys::spawn::close_all_others(&mut [group.as_raw_fd()]);
-            hang_in(group.as_fd());
-            0
+        with_cgroups(|cgroups| {
+            let group = cgroups.make(b"pads").unwrap();
+            let status = in_child(|| {
+                // What hangs has not closed yet what other tests have open for writing.
+                let group = rustix::io::fcntl_dupfd_cloexec(&group, 3).unwrap();
+                crate::sys::spawn::close_all_others(&mut [group.as_raw_fd()]);
+                hang_in(group.as_fd());
+                0
+            });
+            assert_eq!(status, 0);
+            cgroups.remove(b"pads").unwrap();
+            cgroups.close().unwrap();
         });
-        assert_eq!(status, 0);
-        cgroups.remove(b"pads").unwrap();
-        cgroups.close().unwrap();
     }
 
     fn hang_in(group: BorrowedFd<'_>) {

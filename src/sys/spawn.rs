@@ -1088,7 +1088,7 @@ pub(super) mod tests {
     use crate::sys::memory::Shared;
     use crate::sys::pipe;
     use crate::sys::process::own_uid;
-    use crate::sys::testing::{Scratch, in_child, read_all, terminal_pair, wait_for};
+    use crate::sys::testing::{Scratch, in_child, read_all, terminal_pair, wait_for, with_cgroups};
     use std::os::unix::fs::PermissionsExt;
 
     /// For a test elsewhere: writes beyond this fail with EFBIG in this process, as on a full disk.
@@ -1359,9 +1359,15 @@ pub(super) mod tests {
         let scratch = Scratch::new("path");
         let file = |dir: &str, text: &str, mode| {
             let path = scratch.0.join(dir);
-            std::fs::create_dir_all(&path).unwrap();
-            std::fs::write(path.join("tool"), text).unwrap();
-            std::fs::set_permissions(path.join("tool"), std::fs::Permissions::from_mode(mode)).unwrap();
+            // Another process writes it: what is open for writing here is in all that other tests fork meanwhile (ETXTBSY).
+            let status = in_child(|| {
+                std::fs::create_dir_all(&path).unwrap();
+                std::fs::write(path.join("tool"), text).unwrap();
+                let mode = std::fs::Permissions::from_mode(mode);
+                std::fs::set_permissions(path.join("tool"), mode).unwrap();
+                0
+            });
+            assert_eq!(status, 0);
             path.to_str().unwrap().to_owned()
         };
         let (none, good) = (file("none", "", 0o644), file("good", "#!/bin/sh\necho $0\n", 0o755));
@@ -1413,25 +1419,24 @@ pub(super) mod tests {
 
     #[test]
     fn a_cgroup_is_entered_in_both_ways() {
-        let Some(cgroups) = crate::sys::cgroup::Cgroups::find() else {
-            assert_ne!(own_uid(), 0, "this machine lets root make cgroups");
-            return;
-        };
-        let group = cgroups.make(b"spawn").unwrap();
-        let script = "grep ^0:: /proc/self/cgroup";
-        for old in [false, true] {
-            let status = in_child(|| {
-                if old {
-                    refuse(&[libc::SYS_clone3]);
-                }
-                let (status, output) = Stage::shell(script).run(|start| start.cgroup = Some(group.as_fd()));
-                assert!(status == 0 && output.trim_end().ends_with("/spawn"), "{output}");
-                0
-            });
-            assert_eq!(status, 0, "old kernel: {old}");
-        }
-        cgroups.remove(b"spawn").unwrap();
-        cgroups.close().unwrap();
+        with_cgroups(|cgroups| {
+            let group = cgroups.make(b"spawn").unwrap();
+            let script = "grep ^0:: /proc/self/cgroup";
+            for old in [false, true] {
+                let status = in_child(|| {
+                    if old {
+                        refuse(&[libc::SYS_clone3]);
+                    }
+                    let (status, output) =
+                        Stage::shell(script).run(|start| start.cgroup = Some(group.as_fd()));
+                    assert!(status == 0 && output.trim_end().ends_with("/spawn"), "{output}");
+                    0
+                });
+                assert_eq!(status, 0, "old kernel: {old}");
+            }
+            cgroups.remove(b"spawn").unwrap();
+            cgroups.close().unwrap();
+        });
     }
 
     #[test]
