@@ -4,8 +4,7 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use common::{Daemon, Stage, alive, binary, descriptors, stat_fields};
 use rustix::process::Signal;
@@ -15,7 +14,7 @@ fn start(stage: Stage, table: &str) -> Daemon {
     start_build(&binary(), stage, table)
 }
 
-fn start_build(build: &PathBuf, stage: Stage, table: &str) -> Daemon {
+fn start_build(build: &Path, stage: Stage, table: &str) -> Daemon {
     install(&stage, build);
     // The words of the command are those of the usual binary; what is executed is the file.
     let command = stage.command(&["sh", "-c", "shift; exec ./isinit \"$@\"", "sh"]);
@@ -23,9 +22,8 @@ fn start_build(build: &PathBuf, stage: Stage, table: &str) -> Daemon {
 }
 
 /// Puts a program at the place of the daemon's, as a package manager does: a new file, by rename.
-fn install(stage: &Stage, program: &PathBuf) {
-    fs::copy(program, stage.path("isinit.new")).unwrap();
-    fs::set_permissions(stage.path("isinit.new"), fs::Permissions::from_mode(0o755)).unwrap();
+fn install(stage: &Stage, program: &Path) {
+    stage.install(program, "isinit.new");
     fs::rename(stage.path("isinit.new"), stage.path("isinit")).unwrap();
 }
 
@@ -58,7 +56,7 @@ fn the_last_release_is_upgraded_to_this_one() {
 }
 
 /// Starts a daemon of the first build, upgrades it to each of the others, and looks whether everything is as it was.
-fn upgrades(first: &PathBuf, builds: &[PathBuf]) {
+fn upgrades(first: &Path, builds: &[PathBuf]) {
     let d = start_build(
         first,
         Stage::new(),
