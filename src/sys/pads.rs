@@ -148,6 +148,7 @@ impl Pads {
         let memory = self.memory.filter(|_| !self.taken && !super::spawn::sharing_is_refused())?;
         let number = (0..PADS_MAX).find(|&number| is_free(memory, number))?;
         if number >= self.pads.len() {
+            guard(base(memory, number)).ok()?;
             self.pads.push(None);
         }
         self.taken = true;
@@ -242,14 +243,14 @@ fn version(release: &[u8]) -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-/// Maps the memory, with its guards.
+/// Maps the memory, without its guards: each pad gets its own before it is used for the first time, for most never are, and
+/// before Linux 6.13 a guard divides the mapping.
 fn map() -> Result<*mut u8, Errno> {
     let (length, access) = (PAD_BYTES * PADS_MAX + LEFT_BYTES, ProtFlags::READ | ProtFlags::WRITE);
     // SAFETY: a new mapping, anywhere.
     let memory = unsafe { mmap_anonymous(ptr::null_mut(), length, access, MapFlags::PRIVATE) }?;
     // SAFETY: the whole of it; a forked child, which does not have it, does not look at it.
     unsafe { madvise(memory, length, Advice::LinuxDontFork) }?;
-    (0..PADS_MAX).try_for_each(|number| guard(base(memory.cast(), number)))?;
     Ok(memory.cast())
 }
 
