@@ -232,7 +232,7 @@ fn make(memory: *mut u8, number: usize) -> &'static mut Pad {
 
 fn can_share() -> bool {
     let here = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
-    here && version(rustix::system::uname().release().to_bytes()) >= SAFE_SINCE
+    here && version(&super::host::kernel_release()) >= SAFE_SINCE
 }
 
 /// The first two numbers of `5.16.0-rc1`.

@@ -968,8 +968,7 @@ fn close_one_by_one(first: i32, last: i32) {
 
 /// Each number that may be an open descriptor.
 fn each_open(first: i32, last: i32, act: impl Fn(Word)) {
-    let open_max = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let open_max = open_max.and_then(|most| i32::try_from(most).ok()).unwrap_or(DESCRIPTORS_MAX);
+    let open_max = i32::try_from(super::process::descriptor_limit()).unwrap_or(DESCRIPTORS_MAX);
     (first..=last.min(open_max).min(DESCRIPTORS_MAX)).for_each(|number| act(Word::from(number)));
 }
 
