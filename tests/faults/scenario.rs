@@ -188,9 +188,15 @@ impl<'c> Run<'c> {
         }
     }
 
-    /// Is there no use in waiting any longer?
+    /// Is there no use in waiting any longer? After a crash there is, for everything is to come right.
     fn is_over(&self, since: Instant) -> bool {
-        self.begun.elapsed() > PATIENCE || since.elapsed() > GRACE && self.is_explained()
+        let may_fail = self.may_fail() && since.elapsed() > GRACE && self.is_explained();
+        self.begun.elapsed() > PATIENCE || may_fail
+    }
+
+    /// Does a call fail without which what is asked for may not come true?
+    fn may_fail(&self) -> bool {
+        self.case.fault.as_ref().is_some_and(|fault| fault.what != What::Crash)
     }
 
     /// Has the errno been told?
@@ -298,7 +304,8 @@ impl<'c> Run<'c> {
     /// Stops everything: as it is asked for, and if that is of no use, by a signal.
     fn stop(&mut self) -> Result<i32, String> {
         self.expect(":stopall wait", "ok stopped");
-        let deadline = Instant::now() + if self.deviations.is_empty() { PATIENCE } else { GRACE };
+        let is_hopeless = self.may_fail() && !self.deviations.is_empty();
+        let deadline = Instant::now() + if is_hopeless { GRACE } else { PATIENCE };
         let mut told = false;
         loop {
             if let Some(status) = self.has_ended() {
