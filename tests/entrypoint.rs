@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 
 use common::{Output, Stage, alive, binary, descriptors, exit_code, look_until, run, signal, until};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// What a shell script that has `$BIN` for the isinit under test, and `$HELPERS`, prints, and how it ends.
 fn shell(stage: &Stage, script: &str) -> Output {
@@ -200,12 +200,13 @@ fn with_g_all_of_the_group_gets_it() {
             .spawn()
             .unwrap();
         until("all have begun", || stage.count_events("start") == 3);
+        let main = common::children(isinit.id())[0];
         signal(isinit.id(), Signal::TERM);
         assert_eq!(exit_code(isinit.wait().unwrap()), 0);
         until(&format!("{told} are told"), || stage.count_events("term") == told);
-        for pid in stage.text("events").lines().filter_map(|line| line.rsplit(' ').next()?.parse().ok()) {
-            signal(pid, Signal::KILL);
-        }
+        // Who was not told, and what they have started, is in the process group that the command has led.
+        let group = Pid::from_raw(main.cast_signed()).unwrap();
+        let _ = kill_process_group(group, Signal::KILL);
     }
 }
 
