@@ -244,7 +244,7 @@ impl<'o> Entrypoint<'o> {
             return;
         }
         let mut census = Census::new();
-        if census.look().is_ok() {
+        if census.look(&|_| false).is_ok() {
             census.descendants(|pid| _ = signals::send(pid as i32, signal));
         } else if !matches!(self.seat, Seat::Ours) {
             let _ = signals::send_group(self.command, signal);

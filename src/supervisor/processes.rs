@@ -377,8 +377,9 @@ impl Processes {
 
     #[inline(never)] // as Cgroups::signal
     fn sweep_proc(&mut self, engine: &Engine, record: &Row, main: u32, signal: i32) -> bool {
+        let known = |pid: u32| engine.row_of_pid(pid).is_some();
         if !self.census_taken {
-            if let Err(errno) = self.census.look() {
+            if let Err(errno) = self.census.look(&known) {
                 return self.sweep_blindly(main, signal, errno);
             }
             (self.census_taken, self.census_failed) = (true, false);
@@ -386,9 +387,8 @@ impl Processes {
         let mut marker = Line::<{ TAG_MAX_BYTES + 16 }>::new();
         marker.text("ISINIT_TAG=").text(record.tag());
         let mut left = false;
-        let known = |pid: u32| engine.row_of_pid(pid).is_some();
         let wanted = Wanted { main, marker: marker.bytes(), owner_marker: &self.socket_marker };
-        let looked = self.census.belonging(&wanted, known, |pid| {
+        let looked = self.census.belonging(&wanted, &known, |pid| {
             left = true;
             match sys::signals::send(pid as i32, signal) {
                 // It has gone meanwhile.

@@ -79,6 +79,10 @@ pub struct Wanted<'a> {
 pub struct Census {
     /// By process id.
     list: Vec<Seen>,
+    /// The sessions and process groups that have a live member besides their leader, in order.
+    joined: Vec<u32>,
+    /// A live child of ours is none that we have started.
+    adopted: bool,
     entries: Vec<MaybeUninit<u8>>,
     own_pid: u32,
 }
@@ -93,32 +97,36 @@ impl Census {
     /// One that has seen nobody yet.
     pub fn new() -> Census {
         let entries = vec![MaybeUninit::uninit(); ENTRIES_BYTES];
-        Census { list: Vec::with_capacity(CENSUS_MAX), entries, own_pid: 0 }
+        let (list, joined) = (Vec::with_capacity(CENSUS_MAX), Vec::with_capacity(2 * CENSUS_MAX));
+        Census { list, joined, adopted: false, entries, own_pid: 0 }
     }
 
-    /// Looks through /proc once, without allocating. After an error nobody has been seen.
+    /// Looks through /proc once, without allocating. After an error nobody has been seen. `known` as in
+    /// [`Census::belonging`].
     ///
     /// ```
     /// use isinit::sys::census::{Census, Wanted};
     /// let mut census = Census::new();
-    /// census.look().unwrap();
+    /// census.look(&|_pid| false).unwrap();
     /// let nobody = Wanted { main: 0, marker: b"ISINIT_TAG=no-such", owner_marker: b"" };
-    /// census.belonging(&nobody, |_pid| false, |pid| panic!("{pid}")).unwrap();
+    /// census.belonging(&nobody, &|_pid| false, |pid| panic!("{pid}")).unwrap();
     /// ```
     ///
     /// # Errors
     /// ENOENT without /proc; ESRCH when it is that of another PID namespace; EOVERFLOW when there are more than
     /// [`CENSUS_MAX`] processes; EMFILE, ENFILE, ENOMEM.
-    pub fn look(&mut self) -> Result<(), Errno> {
-        let result = self.look_through();
+    pub fn look(&mut self, known: &dyn Fn(u32) -> bool) -> Result<(), Errno> {
+        let result = self.look_through(known);
         if result.is_err() {
             self.list.clear();
         }
         result
     }
 
-    fn look_through(&mut self) -> Result<(), Errno> {
+    fn look_through(&mut self, known: &dyn Fn(u32) -> bool) -> Result<(), Errno> {
         self.list.clear();
+        self.joined.clear();
+        self.adopted = false;
         self.own_pid = own_pid();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let proc = openat(CWD, c"/proc", flags, Mode::empty())?;
@@ -131,7 +139,12 @@ impl Census {
                 return Err(Errno::OVERFLOW);
             }
             self.list.push(seen);
+            if seen.alive {
+                self.joined.extend([seen.group, seen.session].into_iter().filter(|&leader| leader != pid));
+                self.adopted |= seen.parent == self.own_pid && !known(pid);
+            }
         }
+        self.joined.sort_unstable();
         self.list.sort_unstable_by_key(|seen| seen.pid);
         // A list in which we are not is none.
         self.find(self.own_pid).map(|_| ()).ok_or(Errno::NOENT)
@@ -146,14 +159,18 @@ impl Census {
     pub fn belonging(
         &mut self,
         wanted: &Wanted<'_>,
-        known: impl Fn(u32) -> bool,
+        known: &dyn Fn(u32) -> bool,
         mut name: impl FnMut(u32),
     ) -> Result<(), Errno> {
         let reused = self.find(wanted.main).and_then(|at| self.list.get(at)).is_some_and(|seen| seen.alive);
         let main = if reused { 0 } else { wanted.main };
+        // There is no trace of anybody: so it is with most entries, and thousands may end at once.
+        if !self.adopted && (main == 0 || self.joined.binary_search(&main).is_err()) {
+            return Ok(());
+        }
         self.list.iter_mut().for_each(|seen| seen.verdict = Verdict::Unknown);
         for at in 0..self.list.len() {
-            self.judge(at, main, wanted, &known)?;
+            self.judge(at, main, wanted, known)?;
         }
         let belongs = |seen: &&Seen| seen.alive && seen.verdict == Verdict::Belongs;
         self.list.iter().filter(belongs).for_each(|seen| name(seen.pid));
@@ -188,7 +205,7 @@ impl Census {
         start: usize,
         main: u32,
         wanted: &Wanted<'_>,
-        known: &impl Fn(u32) -> bool,
+        known: &dyn Fn(u32) -> bool,
     ) -> Result<(), Errno> {
         let mut way = Some(start);
         let mut last_trace = None;
