@@ -47,6 +47,10 @@ comma := ,
 space := $() $()
 BED = python3 qemu/bed.py --target-dir=$(TARGET_DIR)
 
+# Tests find signals as a terminal has them: a job in the background of a shell has some ignored, and so would all that
+# they start.
+CARGO_TEST := env --default-signal cargo test
+
 # The programs that isinit is by another name.
 OLD_NAMES := init telinit halt poweroff reboot runlevel
 
@@ -88,7 +92,7 @@ tiny: needs-build ## the same program without the words of a panic: target/tiny/
 # It comes back from every fault as the usual one does.
 tiny-test: needs-test tiny
 	$(call heading,tests of the tiny one)
-	ISINIT_BIN=$(TINY_BIN) cargo test --test crash --test commands $(if $(NOT_ROOT),-- --skip as_root)
+	ISINIT_BIN=$(TINY_BIN) $(CARGO_TEST) --test crash --test commands $(if $(NOT_ROOT),-- --skip as_root)
 
 demo: build ## a plan, a switch, a respawn, a failed test and a graceful stop, before your eyes
 	sh examples/demo.sh $(BIN)
@@ -115,11 +119,11 @@ size: build
 
 doctests:
 	$(call heading,examples in the documentation)
-	cargo test --doc
+	$(CARGO_TEST) --doc
 
 tests: build
 	$(call heading,tests)
-	ISINIT_BIN=$(BIN) cargo test --tests $(if $(NOT_ROOT),-- --skip as_root)
+	ISINIT_BIN=$(BIN) $(CARGO_TEST) --tests $(if $(NOT_ROOT),-- --skip as_root)
 	$(if $(NOT_ROOT),@echo 'you are not root: the tests in modules called as_root were left out')
 
 manpages:
@@ -154,7 +158,7 @@ upgrade-test: needs-test build ## a daemon of the last release is upgraded to th
 	git archive $$release | tar -x -C $$place && \
 	$(MAKE) --no-print-directory -C $$place build TARGET=$(TARGET) CARGO_TARGET_DIR=$$place/target && \
 	ISINIT_BIN=$(BIN) ISINIT_RELEASE=$$place/target/$(TARGET)/release/isinit \
-		cargo test --test upgrade -- --ignored the_last_release_is_upgraded_to_this_one
+		$(CARGO_TEST) --test upgrade -- --ignored the_last_release_is_upgraded_to_this_one
 
 .PHONY: cluster-test cluster-scale install-ocf needs-cluster
 # Pacemaker's nodes are namespaces of this machine: only root can make them.
@@ -171,7 +175,7 @@ cluster-scale: build ## a table of 10,000 entries, and a thousand daemons at onc
 sim: needs-build ## the engine against a fake kernel: SEED= to repeat a history, STEPS= for its length
 	ISINIT_SIM_SEED=$(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')) \
 	ISINIT_SIM_STEPS=$(or $(STEPS),10000000) \
-	cargo test --release --lib engine::sim::a_million_steps -- --exact --nocapture
+	$(CARGO_TEST) --release --lib engine::sim::a_million_steps -- --exact --nocapture
 
 fuzz: needs-fuzz ## looks for bytes that break what reads them: SECONDS= for all of it (420)
 	sh .ci/fuzz $(or $(SECONDS),420)
@@ -180,10 +184,10 @@ fuzz-corpus: needs-fuzz ## takes what `make fuzz` has found on its way into the 
 	sh .ci/fuzz merge
 
 faults: needs-test build ## every system call made to fail with every errno, and a crash at each, for about 20 minutes
-	ISINIT_BIN=$(BIN) cargo test --test faults -- --ignored --nocapture --test-threads=1
+	ISINIT_BIN=$(BIN) $(CARGO_TEST) --test faults -- --ignored --nocapture --test-threads=1
 
 soak: needs-test build ## a thousand services that come and go: SECONDS= for how long (600)
-	ISINIT_BIN=$(BIN) SOAK_SECONDS=$(or $(SECONDS),600) cargo test --test soak -- --ignored --nocapture
+	ISINIT_BIN=$(BIN) SOAK_SECONDS=$(or $(SECONDS),600) $(CARGO_TEST) --test soak -- --ignored --nocapture
 
 bench: needs-bench build ## isinit beside its peers and bare loops in C: BENCH= for options of benches/bench.py (--keep)
 	python3 benches/bench.py $(or $(BENCH),--keep) $(BIN)

@@ -319,6 +319,8 @@ mod tests {
                 // What hangs has not closed yet what other tests have open for writing.
                 let group = rustix::io::fcntl_dupfd_cloexec(&group, 3).unwrap();
                 crate::sys::spawn::close_all_others(&mut [group.as_raw_fd()]);
+                // As `spawn` wants it; and who has started the tests may have had SIGQUIT ignored.
+                let _signals = signals::Signals::take().unwrap();
                 hang_in(group.as_fd());
                 0
             });
