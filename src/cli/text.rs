@@ -20,6 +20,7 @@ pub fn colours() -> bool {
 
 /// Does the locale have more than ASCII (locale(7))?
 pub fn unicode() -> bool {
+    // Each where it is read, for the test that holds what is read against the manual.
     let set = |value: Option<std::ffi::OsString>| value.filter(|value| !value.is_empty());
     let set = set(std::env::var_os("LC_ALL"))
         .or_else(|| set(std::env::var_os("LC_CTYPE")))

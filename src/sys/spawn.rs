@@ -1032,7 +1032,8 @@ fn execute(spawn: &Spawn<'_>) -> Errno {
 }
 
 /// A name without a slash is looked for as execvp(3) does: a directory where it is not is passed by, one where it may not
-/// be executed is remembered, all else ends the search. On a frame of its own, since its path takes a page of the stack that the child would get for nothing.
+/// be executed is remembered, all else ends the search. On a frame of its own, since its path takes a page of the stack
+/// that the child would get for nothing.
 #[inline(never)]
 fn search(program: &CStr, spawn: &Spawn<'_>) -> Errno {
     let mut verdict = Errno::NOENT;

@@ -8,8 +8,8 @@ use super::raw::exit_now;
 use std::ffi::CString;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs `test` in a forked child and returns its exit status; 101 when it panicked, 128 + N on signal N.
 pub(crate) fn in_child(test: impl FnOnce() -> i32) -> i32 {
@@ -23,18 +23,11 @@ pub(crate) fn fork(act: impl FnOnce()) -> i32 {
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "fork failed");
     if pid == 0 {
-        std::panic::set_hook(Box::new(say_panic));
+        // What the harness keeps of a test's output is not shared with a child of it.
+        super::output::say_panics();
         exit_now(catch_unwind(AssertUnwindSafe(act)).map_or(101, |()| 0));
     }
     pid
-}
-
-/// What the harness keeps of a test's output is not shared with a child of it. No lock is taken that another thread of the
-/// harness may have had at the fork.
-fn say_panic(panic: &PanicHookInfo<'_>) {
-    // SAFETY: descriptor 2 is never closed while somebody uses it: it is only borrowed for a write that may fail.
-    let stderr = unsafe { BorrowedFd::borrow_raw(2) };
-    let _ = rustix::io::write(stderr, format!("in a forked child: {panic}\n").as_bytes());
 }
 
 /// Runs a test with a subtree of cgroups of its own: in a child, whose PID names it. Where there is none, what is

@@ -49,7 +49,8 @@ struct Seen {
     initdefault: bool,
     /// An entry with level S.
     single: bool,
-    /// The ids of the entries, each with its line.
+    /// The ids of the entries. Nobody asks for the lines: a set would be another piece of the program than the map that
+    /// BusyBox's import has.
     ids: BTreeMap<Vec<u8>, usize>,
 }
 
