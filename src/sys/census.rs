@@ -79,8 +79,6 @@ pub struct Wanted<'a> {
 pub struct Census {
     /// By process id.
     list: Vec<Seen>,
-    /// The sessions and process groups that have a live member besides their leader, in order.
-    joined: Vec<u32>,
     /// A live child of ours is none that we have started.
     adopted: bool,
     entries: Vec<MaybeUninit<u8>>,
@@ -97,8 +95,7 @@ impl Census {
     /// One that has seen nobody yet.
     pub fn new() -> Census {
         let entries = vec![MaybeUninit::uninit(); ENTRIES_BYTES];
-        let (list, joined) = (Vec::with_capacity(CENSUS_MAX), Vec::with_capacity(2 * CENSUS_MAX));
-        Census { list, joined, adopted: false, entries, own_pid: 0 }
+        Census { list: Vec::with_capacity(CENSUS_MAX), adopted: false, entries, own_pid: 0 }
     }
 
     /// Looks through /proc once, without allocating. After an error nobody has been seen. `known` as in
@@ -125,7 +122,6 @@ impl Census {
 
     fn look_through(&mut self, known: &dyn Fn(u32) -> bool) -> Result<(), Errno> {
         self.list.clear();
-        self.joined.clear();
         self.adopted = false;
         self.own_pid = own_pid();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -139,12 +135,8 @@ impl Census {
                 return Err(Errno::OVERFLOW);
             }
             self.list.push(seen);
-            if seen.alive {
-                self.joined.extend([seen.group, seen.session].into_iter().filter(|&leader| leader != pid));
-                self.adopted |= seen.parent == self.own_pid && !known(pid);
-            }
+            self.adopted |= seen.alive && seen.parent == self.own_pid && !known(pid);
         }
-        self.joined.sort_unstable();
         self.list.sort_unstable_by_key(|seen| seen.pid);
         // A list in which we are not is none.
         self.find(self.own_pid).map(|_| ()).ok_or(Errno::NOENT)
@@ -162,12 +154,13 @@ impl Census {
         known: &dyn Fn(u32) -> bool,
         mut name: impl FnMut(u32),
     ) -> Result<(), Errno> {
-        let reused = self.find(wanted.main).and_then(|at| self.list.get(at)).is_some_and(|seen| seen.alive);
-        let main = if reused { 0 } else { wanted.main };
-        // There is no trace of anybody: so it is with most entries, and thousands may end at once.
-        if !self.adopted && (main == 0 || self.joined.binary_search(&main).is_err()) {
+        // Of what the ended leave behind the topmost has become our child. So it is with most entries that there is none, and
+        // thousands may end at once.
+        if !self.adopted {
             return Ok(());
         }
+        let reused = self.find(wanted.main).and_then(|at| self.list.get(at)).is_some_and(|seen| seen.alive);
+        let main = if reused { 0 } else { wanted.main };
         self.list.iter_mut().for_each(|seen| seen.verdict = Verdict::Unknown);
         for at in 0..self.list.len() {
             self.judge(at, main, wanted, known)?;
